@@ -1,0 +1,123 @@
+//! Backends: what never changes while an id is in use, and the one word that does.
+
+use crate::{addr::Addr, map_struct, wire_enum};
+
+map_struct! {
+    /// Entry of `BACKENDS`, written before the backend's word makes it visible and never changed after.
+    pub struct Backend {
+        pub addr: Addr,
+        /// Network order; 0 keeps the port that the client asked for.
+        pub port: u16,
+        pub _pad: [u8; 2],
+        /// The service it belongs to.
+        pub service: u32,
+    }
+}
+
+wire_enum! {
+    /// What the data path may send to a backend.
+    pub enum BackendState {
+        /// The id is not in use.
+        Free = 0 => "free",
+        /// Old and new flows.
+        Up = 1 => "up",
+        /// Old flows only.
+        Drain = 2 => "drain",
+        /// Nothing: its flows pick again.
+        Down = 3 => "down",
+    }
+}
+
+/// Entry of `BACKEND_WORDS`: state (8 bits), next hop (24) and generation (32) in one word, so that every change of a
+/// backend's fate is one store.
+///
+/// The generation tells a flow whether its backend id still means the backend that the flow was opened on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendWord(pub u64);
+
+impl BackendWord {
+    /// Highest index of a next hop that fits.
+    pub const MAX_NEXT_HOP: u32 = (1 << 24) - 1;
+
+    /// Composes a word. `next_hop` is an index of `NEXT_HOPS`, 0 for "not resolved".
+    #[must_use]
+    pub const fn new(state: BackendState, next_hop: u32, generation: u32) -> Self {
+        Self(state.wire() as u64 | ((next_hop & Self::MAX_NEXT_HOP) as u64) << 8 | (generation as u64) << 32)
+    }
+
+    /// The state; a value of another version counts as free.
+    #[must_use]
+    #[inline(always)]
+    pub const fn state(self) -> BackendState {
+        match BackendState::from_wire((self.0 & 0xff) as u8) {
+            Some(state) => state,
+            None => BackendState::Free,
+        }
+    }
+
+    /// Index of `NEXT_HOPS`, 0 for "not resolved".
+    #[must_use]
+    #[inline(always)]
+    pub const fn next_hop(self) -> u32 {
+        ((self.0 >> 8) & Self::MAX_NEXT_HOP as u64) as u32
+    }
+
+    /// How often the id has been given out.
+    #[must_use]
+    #[inline(always)]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether a new flow may go there.
+    #[must_use]
+    #[inline(always)]
+    pub const fn takes_new_flows(self) -> bool {
+        self.0 & 0xff == BackendState::Up as u64
+    }
+
+    /// Whether a flow that was opened on `generation` may go on there.
+    #[must_use]
+    #[inline(always)]
+    pub const fn keeps_flow_of(self, generation: u32) -> bool {
+        let state = self.0 & 0xff;
+        (state == BackendState::Up as u64 || state == BackendState::Drain as u64) && self.generation() == generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_word_do_not_touch() {
+        for &state in BackendState::ALL {
+            let word = BackendWord::new(state, BackendWord::MAX_NEXT_HOP, u32::MAX);
+            assert_eq!(word.state(), state);
+            assert_eq!(word.next_hop(), BackendWord::MAX_NEXT_HOP);
+            assert_eq!(word.generation(), u32::MAX);
+            assert_eq!(BackendWord::new(state, 0, 7).next_hop(), 0);
+            assert_eq!(BackendWord::new(state, 5, 0).generation(), 0);
+        }
+    }
+
+    #[test]
+    fn only_an_up_backend_takes_new_flows() {
+        let takes = |state| BackendWord::new(state, 1, 1).takes_new_flows();
+        assert!(takes(BackendState::Up));
+        assert!(!takes(BackendState::Drain) && !takes(BackendState::Down) && !takes(BackendState::Free));
+    }
+
+    #[test]
+    fn old_flows_stay_while_draining_but_not_with_a_stranger() {
+        let keeps = |state, generation| BackendWord::new(state, 1, 4).keeps_flow_of(generation);
+        assert!(keeps(BackendState::Up, 4) && keeps(BackendState::Drain, 4));
+        assert!(!keeps(BackendState::Down, 4) && !keeps(BackendState::Free, 4));
+        assert!(!keeps(BackendState::Up, 3));
+    }
+
+    #[test]
+    fn a_word_of_another_version_is_free() {
+        assert_eq!(BackendWord(0xee).state(), BackendState::Free);
+    }
+}

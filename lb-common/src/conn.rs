@@ -1,0 +1,252 @@
+//! What is remembered of a flow: its backend, its state, and how long that holds.
+
+use crate::{flow::FlowKey, map_struct, next_hop::NextHop, wire_enum};
+
+/// TCP flags of the header's 14th byte (RFC 9293 §3.1).
+pub mod tcp {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const ACK: u8 = 0x10;
+}
+
+map_struct! {
+    /// Entry of `FLOWS`, keyed by the five-tuple of the client's packets.
+    pub struct Flow {
+        /// Nanoseconds of the monotonic clock at the last packet of either side.
+        pub last_seen: u64,
+        pub backend: u32,
+        /// The backend's generation when the flow was opened.
+        pub generation: u32,
+        pub service: u32,
+        /// [`FlowState`].
+        pub state: u32,
+        /// How the client's last packet came: the way back where the kernel's FIB knows none.
+        pub client_hop: NextHop,
+    }
+}
+
+map_struct! {
+    /// Entry of `REPLIES`, keyed by the five-tuple of the backend's packets.
+    pub struct Reply {
+        /// The client's five-tuple: what the reply's addresses are turned back into, and the key of the flow.
+        pub flow: FlowKey,
+        pub service: u32,
+        pub backend: u32,
+    }
+}
+
+wire_enum! {
+    /// The state of a flow, as seen by somebody in the middle.
+    pub enum FlowState {
+        /// The client has sent, the backend has not answered.
+        Syn = 1 => "syn",
+        /// The backend has answered; the client has not shown that it got the answer.
+        Replied = 2 => "replied",
+        /// Both sides have shown that they are there.
+        Established = 3 => "established",
+        /// The client is done sending.
+        ClientFin = 4 => "client_fin",
+        /// The backend is done sending.
+        BackendFin = 5 => "backend_fin",
+        /// Both sides are done, or one has reset.
+        Closed = 6 => "closed",
+        /// UDP has no states.
+        Udp = 7 => "udp",
+    }
+}
+
+/// Which side a packet is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Backend,
+}
+
+impl FlowState {
+    /// The state of a TCP flow after a packet with `flags`.
+    ///
+    /// A flow that we meet in its middle starts as one whose SYN we saw: it counts as established only when both sides
+    /// have been heard, so that a flood of bare ACKs cannot take entries for long.
+    #[must_use]
+    #[inline(always)]
+    pub const fn next(self, side: Side, flags: u8) -> Self {
+        if matches!(self, Self::Udp) {
+            return self;
+        }
+        if flags & tcp::RST != 0 {
+            return Self::Closed;
+        }
+        if flags & tcp::FIN != 0 {
+            return self.after_fin(side);
+        }
+        match (self, side) {
+            (Self::Syn, Side::Backend) => Self::Replied,
+            (Self::Replied, Side::Client) if flags & tcp::SYN == 0 => Self::Established,
+            _ => self,
+        }
+    }
+
+    #[inline(always)]
+    const fn after_fin(self, side: Side) -> Self {
+        match (self, side) {
+            (Self::Closed, _) | (Self::BackendFin, Side::Client) | (Self::ClientFin, Side::Backend) => Self::Closed,
+            (_, Side::Client) => Self::ClientFin,
+            (_, Side::Backend) => Self::BackendFin,
+        }
+    }
+
+    /// Whether a SYN on the same five-tuple is the start of another connection (RFC 9293 §3.6.1, port reuse).
+    ///
+    /// Not on an established one: there the SYN may be forged, and the backend knows how to answer it (RFC 5961 §4).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::ClientFin | Self::BackendFin | Self::Closed)
+    }
+}
+
+map_struct! {
+    /// How long a silent flow is remembered, by state, in nanoseconds. Load-time global.
+    pub struct Timeouts {
+        /// Until both sides have been heard.
+        pub syn: u64,
+        pub established: u64,
+        /// From the first FIN or a RST on.
+        pub fin: u64,
+        pub udp: u64,
+    }
+}
+
+impl Timeouts {
+    /// How long a flow in `state` is remembered after its last packet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(&self, state: FlowState) -> u64 {
+        match state {
+            FlowState::Syn | FlowState::Replied => self.syn,
+            FlowState::Established => self.established,
+            FlowState::ClientFin | FlowState::BackendFin | FlowState::Closed => self.fin,
+            FlowState::Udp => self.udp,
+        }
+    }
+}
+
+/// What a client's packet means to a remembered flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It belongs to the flow, whose backend should go on.
+    Belongs,
+    /// It starts another flow on the same five-tuple.
+    Starts,
+}
+
+impl Flow {
+    /// The state; one that this version does not know counts as closed.
+    #[must_use]
+    #[inline(always)]
+    pub const fn state(&self) -> FlowState {
+        match FlowState::from_wire((self.state & 0xff) as u8) {
+            Some(state) => state,
+            None => FlowState::Closed,
+        }
+    }
+
+    /// Whether the flow has been silent for longer than its state allows.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_expired(&self, now: u64, timeouts: &Timeouts) -> bool {
+        now.saturating_sub(self.last_seen) > timeouts.of(self.state())
+    }
+
+    /// Whether a packet of the client with `flags` goes on with this flow.
+    ///
+    /// An expired TCP flow goes on when the packet is no SYN: nobody else would know better where it was.
+    #[must_use]
+    #[inline(always)]
+    pub const fn claim(&self, flags: u8, now: u64, timeouts: &Timeouts) -> Claim {
+        let expired = self.is_expired(now, timeouts);
+        let starts = match self.state() {
+            FlowState::Udp => expired,
+            state => flags & (tcp::SYN | tcp::ACK) == tcp::SYN && (expired || state.is_over()),
+        };
+        if starts { Claim::Starts } else { Claim::Belongs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FlowState::*, Side::*, tcp::*, *};
+
+    const TIMEOUTS: Timeouts = Timeouts { syn: 10, established: 1_000, fin: 30, udp: 60 };
+
+    fn after(packets: &[(Side, u8)]) -> FlowState {
+        packets.iter().fold(Syn, |state, &(side, flags)| state.next(side, flags))
+    }
+
+    #[test]
+    fn a_connection_from_syn_to_close() {
+        let mut story = [(Client, SYN), (Backend, SYN | ACK), (Client, ACK), (Client, FIN | ACK), (Backend, FIN | ACK)].iter();
+        let mut state = Syn;
+        for expected in [Syn, Replied, Established, ClientFin, Closed] {
+            let &(side, flags) = story.next().unwrap();
+            state = state.next(side, flags);
+            assert_eq!(state, expected);
+        }
+        assert_eq!(state.next(Client, ACK), Closed);
+    }
+
+    #[test]
+    fn the_client_alone_cannot_establish() {
+        assert_eq!(after(&[(Client, SYN), (Client, ACK), (Client, ACK)]), Syn);
+        assert_eq!(after(&[(Client, SYN), (Backend, SYN | ACK), (Client, SYN)]), Replied);
+    }
+
+    #[test]
+    fn a_flow_met_in_its_middle_needs_both_sides() {
+        assert_eq!(after(&[(Client, ACK)]), Syn);
+        assert_eq!(after(&[(Client, ACK), (Backend, ACK), (Client, ACK)]), Established);
+    }
+
+    #[test]
+    fn a_repeated_fin_is_one_side() {
+        assert_eq!(after(&[(Client, FIN | ACK), (Client, FIN | ACK)]), ClientFin);
+        assert_eq!(after(&[(Backend, FIN | ACK), (Backend, ACK)]), BackendFin);
+    }
+
+    #[test]
+    fn a_reset_closes_from_every_state() {
+        for &state in FlowState::ALL {
+            let expected = if state == Udp { Udp } else { Closed };
+            assert_eq!(state.next(Backend, RST), expected);
+            assert_eq!(state.next(Client, RST | ACK), expected);
+        }
+    }
+
+    fn flow(state: FlowState) -> Flow {
+        Flow { last_seen: 1_000, state: u32::from(state.wire()), ..Flow::default() }
+    }
+
+    #[test]
+    fn a_syn_starts_anew_only_where_the_old_flow_is_over_or_expired() {
+        for (state, timeout, over) in
+            [(Syn, 10, false), (Replied, 10, false), (Established, 1_000, false), (ClientFin, 30, true), (Closed, 30, true)]
+        {
+            let on_time = if over { Claim::Starts } else { Claim::Belongs };
+            assert_eq!(flow(state).claim(SYN, 1_000 + timeout, &TIMEOUTS), on_time, "{state:?}");
+            assert_eq!(flow(state).claim(SYN, 1_001 + timeout, &TIMEOUTS), Claim::Starts, "{state:?}");
+            assert_eq!(flow(state).claim(ACK, 100_000, &TIMEOUTS), Claim::Belongs, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_udp_flow_ends_by_silence() {
+        assert_eq!(flow(Udp).claim(0, 1_060, &TIMEOUTS), Claim::Belongs);
+        assert_eq!(flow(Udp).claim(0, 1_061, &TIMEOUTS), Claim::Starts);
+    }
+
+    #[test]
+    fn a_clock_of_another_cpu_that_lags_does_not_expire_a_flow() {
+        assert!(!flow(Syn).is_expired(999, &TIMEOUTS));
+    }
+}

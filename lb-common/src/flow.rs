@@ -1,0 +1,99 @@
+//! A flow and its one hash.
+
+use crate::{addr::Addr, hash, map_struct, wire_enum};
+
+wire_enum! {
+    /// Transport protocols that services are made of, numbered as in IP headers (IANA).
+    pub enum Protocol {
+        Tcp = 6 => "tcp",
+        Udp = 17 => "udp",
+    }
+}
+
+map_struct! {
+    /// The five-tuple of a packet, as it stands in the packet: from `source` to `destination`.
+    pub struct FlowKey {
+        pub source: Addr,
+        pub destination: Addr,
+        /// Network order.
+        pub source_port: u16,
+        /// Network order.
+        pub destination_port: u16,
+        /// IP protocol number.
+        pub protocol: u8,
+        pub _pad: [u8; 3],
+    }
+}
+
+impl FlowKey {
+    /// The keyed hash that chooses a slot. Balancers that share the key choose alike.
+    ///
+    /// IPv4 flows hash two words, others five: an IPv4-mapped address carries no more.
+    #[must_use]
+    #[inline(always)]
+    pub fn hash(&self, key: [u64; 2]) -> u64 {
+        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
+        let tail = ports | u64::from(self.protocol) << 32;
+        if self.source.is_v4() {
+            return hash::siphash13(key, [pair(self.source.v4_word(), self.destination.v4_word()), tail]);
+        }
+        let [s0, s1, s2, s3] = self.source.words();
+        let [d0, d1, d2, d3] = self.destination.words();
+        hash::siphash13(key, [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3), tail])
+    }
+
+    /// The key of the packets that answer this one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+            _pad: [0; 3],
+        }
+    }
+}
+
+#[inline(always)]
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::IpAddr;
+
+    use super::*;
+
+    fn flow(source: &str, port: u16) -> FlowKey {
+        FlowKey {
+            source: source.parse::<IpAddr>().unwrap().into(),
+            destination: "192.0.2.10".parse::<IpAddr>().unwrap().into(),
+            source_port: port.to_be(),
+            destination_port: 80_u16.to_be(),
+            protocol: Protocol::Tcp.wire(),
+            _pad: [0; 3],
+        }
+    }
+
+    #[test]
+    fn every_field_counts() {
+        let base = flow("198.51.100.1", 4000);
+        let hash = base.hash([1, 2]);
+        assert_ne!(hash, flow("198.51.100.2", 4000).hash([1, 2]));
+        assert_ne!(hash, flow("198.51.100.1", 4001).hash([1, 2]));
+        assert_ne!(hash, flow("2001:db8::1", 4000).hash([1, 2]));
+        assert_ne!(hash, base.reversed().hash([1, 2]));
+        assert_ne!(hash, FlowKey { protocol: 17, ..base }.hash([1, 2]));
+        assert_ne!(hash, base.hash([1, 3]));
+    }
+
+    #[test]
+    fn reversing_twice_changes_nothing() {
+        let key = flow("198.51.100.1", 4000);
+        assert_eq!(key.reversed().reversed(), key);
+    }
+}

@@ -1,0 +1,19 @@
+//! Capacities. Those that a deployment may choose are defaults here and set when the maps are made.
+
+/// Slots of a service's table: a prime, 100 times the backends that share evenly within 1 % (NSDI'16 §5.3).
+pub const SLOTS: u32 = 65_537;
+/// Flows remembered, by default.
+pub const FLOWS: u32 = 262_144;
+/// Backends of all services, by default. Id 0 is never given out: in a slot it means "no backend".
+pub const BACKENDS: u32 = 4_096;
+/// Services, by default.
+pub const SERVICES: u32 = 1_024;
+/// VIP:port:protocol entries, for each service that fits.
+pub const VIPS_PER_SERVICE: u32 = 4;
+/// Slots tried for a flow before it is refused. With half of the weight down, the chance that all miss is 2^-32; the agent
+/// rebuilds a table in which more than half is down.
+pub const PICK_TRIES: u32 = 32;
+/// Of those, how many may fail because the backend already has a flow of the same client address and port.
+pub const COLLISION_TRIES: u32 = 4;
+/// The slot that names no backend.
+pub const NO_BACKEND: u32 = 0;
