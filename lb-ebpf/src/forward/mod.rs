@@ -1,0 +1,3 @@
+//! The rewriting of packets, one file for each mode.
+
+pub mod nat;

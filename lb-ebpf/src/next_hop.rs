@@ -1,0 +1,93 @@
+//! Where the frame leaves: what the agent resolved, else the kernel's own tables.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_action,
+    },
+    btf_maps::Array,
+    helpers::generated::{bpf_fib_lookup, bpf_redirect},
+    macros::btf_map,
+};
+use lb_common::{addr::Addr, limits, next_hop::NextHop, outcome::Outcome};
+
+use crate::{backend::Chosen, frame::{Frame, Macs}, parse::Packet};
+
+const AF_INET: u8 = 2;
+
+/// Entry 0 is unused: a backend's word with next hop 0 has none.
+#[btf_map]
+static NEXT_HOPS: Array<NextHop, { limits::BACKENDS as usize * 2 }> = Array::new();
+
+/// The way to a backend.
+#[inline(always)]
+pub fn to_backend(frame: &Frame, packet: &Packet, chosen: &Chosen) -> Result<NextHop, Outcome> {
+    let index = chosen.word.next_hop();
+    if index != 0
+        && let Some(hop) = NEXT_HOPS.get(index)
+        && hop.ifindex != 0
+    {
+        return Ok(*hop);
+    }
+    fib(frame, packet, packet.flow.source, chosen.backend.addr)
+}
+
+/// The way to a client: the kernel's route, or, where that has no answer, the way that the client's packets came.
+///
+/// The second serves hosts that do not forward (`bpf_fib_lookup` refuses there) and clients on our own link whose Ethernet
+/// address the kernel never had to learn, since their packets do not reach it.
+#[inline(always)]
+pub fn to_client(frame: &Frame, packet: &Packet, vip: Addr, client: Addr, came_by: NextHop) -> Result<NextHop, Outcome> {
+    match fib(frame, packet, vip, client) {
+        Err(_) if came_by.ifindex != 0 => Ok(came_by),
+        found => found,
+    }
+}
+
+/// How the frame came, turned round.
+#[inline(always)]
+pub fn of_ingress(frame: &Frame) -> NextHop {
+    match frame.header::<Macs>(0) {
+        Some(macs) => {
+            NextHop { ifindex: frame.ingress(), destination_mac: macs.source, source_mac: macs.destination }
+        }
+        None => NextHop::default(),
+    }
+}
+
+/// Addresses the frame to `hop`; gives the action that sends it there.
+#[inline(always)]
+pub fn send(frame: &mut Frame, hop: &NextHop) -> u32 {
+    if let Some(macs) = frame.header_mut::<Macs>(0) {
+        macs.destination = hop.destination_mac;
+        macs.source = hop.source_mac;
+    }
+    if hop.ifindex == frame.ingress() {
+        return xdp_action::XDP_TX;
+    }
+    // SAFETY: the helper takes two integers.
+    (unsafe { bpf_redirect(hop.ifindex, 0) }) as u32
+}
+
+/// The kernel's route and neighbour for a packet from `source` to `destination`.
+#[inline(always)]
+fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Result<NextHop, Outcome> {
+    // SAFETY: the struct is integers and unions of integers; all zero is a valid value of each.
+    let mut query: FibLookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.l4_protocol = packet.flow.protocol;
+    query.ifindex = frame.ingress();
+    query.__bindgen_anon_2.tos = packet.tos;
+    query.__bindgen_anon_3.ipv4_src = source.v4_word();
+    query.__bindgen_anon_4.ipv4_dst = destination.v4_word();
+    // SAFETY: `query` lives on this stack frame and its size is passed.
+    let answer = unsafe {
+        bpf_fib_lookup(frame.raw_context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, 0)
+    };
+    match answer as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            Ok(NextHop { ifindex: query.ifindex, destination_mac: query.dmac, source_mac: query.smac })
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Err(Outcome::NoNeighbour),
+        _ => Err(Outcome::NoRoute),
+    }
+}
