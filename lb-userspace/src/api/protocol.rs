@@ -1,0 +1,282 @@
+//! Bodies of the API's requests and answers. `xlb -o json` prints them as they come, so they are also its format.
+//!
+//! | Request | Body | Answer |
+//! |---|---|---|
+//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/services` | | list of [`Service`] |
+//! | `GET /v1/services/S` | | [`Service`] |
+//! | `POST /v1/services` | [`ServiceSpec`](crate::config::ServiceSpec) | [`Service`] |
+//! | `DELETE /v1/services/S` | | [`Removed`] |
+//! | `POST /v1/services/S/backends` | [`BackendSpec`](crate::config::BackendSpec) | [`Backend`] |
+//! | `PATCH /v1/services/S/backends/B` | [`BackendChange`] | [`Backend`] |
+//! | `DELETE /v1/services/S/backends/B` | | [`Removed`] |
+//!
+//! Success is any 2xx; with 4xx and 5xx the answer is a [`Failure`]. Names in paths are percent-encoded. Counters count
+//! since the service, or the backend in it, was made. New fields may come, so readers ignore those they do not know.
+
+use std::net::IpAddr;
+
+use lb_common::traffic::Traffic;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Admin, Algorithm, AttachMode, CheckSpec, Mode, Vip};
+
+/// One screen about the agent and all that it balances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent, such as `0.1.0`.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// Seconds since the agent started; packets may have flowed for longer.
+    pub uptime_seconds: u64,
+    pub interfaces: Vec<Interface>,
+    /// In the order of their names.
+    pub services: Vec<Service>,
+    /// Every outcome that a packet can have, also those that none had. Their packets add up to `packets_seen`.
+    pub outcomes: Vec<OutcomeCount>,
+    /// Packets that reached the XDP program on any interface, those for others included.
+    pub packets_seen: u64,
+    /// Entries of the flow table, of all services.
+    pub flows: u64,
+    /// One line for each thing that somebody should look at.
+    pub warnings: Vec<String>,
+}
+
+/// An interface with xlb's program on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    /// How the program runs there: `native` (in the driver) or `generic` (in the kernel's stack, slower).
+    pub mode: AttachMode,
+    /// False while the interface is missing or carries no program.
+    pub attached: bool,
+}
+
+/// What became of packets, in one of the ways that [`lb_common::outcome::Outcome`] names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeCount {
+    /// Name of the outcome, such as `forwarded`.
+    pub name: String,
+    pub packets: u64,
+    /// Of whole frames.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub vips: Vec<Vip>,
+    pub mode: Mode,
+    pub algorithm: Algorithm,
+    /// How backends are probed; null when they are not.
+    pub check: Option<CheckSpec>,
+    pub counters: Counters,
+    /// In the order of their names.
+    pub backends: Vec<Backend>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique within its service.
+    pub name: String,
+    pub address: IpAddr,
+    /// Port that packets are sent to; null: the one of the VIP they came for.
+    pub port: Option<u16>,
+    /// Share of new flows relative to the service's other backends, 0 to 1000.
+    pub weight: u16,
+    /// What the administrator wants.
+    pub admin: Admin,
+    /// What the probes see.
+    pub health: Health,
+    /// What the data path makes of both.
+    pub state: State,
+    /// Where its packets leave; null while no route or no neighbour is known.
+    pub next_hop: Option<NextHop>,
+    /// Entries of the flow table that belong to it now.
+    pub flows: u64,
+    /// Result of the newest probe in words; null before the first.
+    pub last_check: Option<String>,
+    pub counters: Counters,
+}
+
+/// What the probes see of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Up,
+    Down,
+    /// Probed, but not yet often enough to know.
+    Checking,
+    /// Not probed: its service has no check.
+    Unchecked,
+}
+
+/// What the data path does with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Takes new flows.
+    Up,
+    /// Keeps the flows it has and takes no new ones.
+    Drain,
+    /// Gets no packets.
+    Down,
+}
+
+/// The way to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Name of the interface that packets leave by.
+    pub interface: String,
+    /// Ethernet address they are sent to, such as `02:00:00:00:00:01`.
+    pub mac: String,
+}
+
+/// "In" is from client to backend, "out" is back. Bytes are those of whole frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    /// Flows ever opened, not those open now.
+    pub flows_opened: u64,
+    /// Packets for a service that were not forwarded; always 0 for a backend.
+    #[serde(default)]
+    pub packets_dropped: u64,
+}
+
+/// Body of a `PATCH`: what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+}
+
+/// Answer to a `DELETE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Name of what is gone: `web`, or `web/b1` for a backend.
+    pub removed: String,
+}
+
+/// Why a request was not carried out; nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One line that names the thing.
+    pub error: String,
+}
+
+impl Service {
+    /// Backends that the data path sends new flows to.
+    #[must_use]
+    pub fn backends_up(&self) -> usize {
+        self.backends
+            .iter()
+            .filter(|backend| backend.state == State::Up)
+            .count()
+    }
+
+    /// Whether a new flow finds a backend. One of weight 0 is up, but has no share.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.backends
+            .iter()
+            .any(|backend| backend.state == State::Up && backend.weight > 0)
+    }
+
+    /// Entries of the flow table that belong to any of its backends.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.flows).sum()
+    }
+}
+
+impl Health {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Checking => "checking",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+impl State {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Drain => "drain",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl From<Traffic> for Counters {
+    fn from(traffic: Traffic) -> Self {
+        let Traffic {
+            packets_in,
+            bytes_in,
+            packets_out,
+            bytes_out,
+            flows_opened,
+            packets_dropped,
+        } = traffic;
+        Self {
+            packets_in,
+            bytes_in,
+            packets_out,
+            bytes_out,
+            flows_opened,
+            packets_dropped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_out_what_stays() {
+        let weight = BackendChange {
+            weight: Some(50),
+            ..BackendChange::default()
+        };
+        assert_eq!(serde_json::to_value(weight).unwrap(), json!({"weight": 50}));
+        let drain: BackendChange = serde_json::from_value(json!({"admin": "drain"})).unwrap();
+        assert_eq!(
+            drain,
+            BackendChange {
+                admin: Some(Admin::Drain),
+                weight: None
+            }
+        );
+        serde_json::from_value::<BackendChange>(json!({"wieght": 50})).unwrap_err();
+    }
+
+    #[test]
+    fn a_backend_in_json() {
+        let backend = json!({
+            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100,
+            "admin": "ready", "health": "checking", "state": "down",
+            "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "last_check": null,
+            "counters": {
+                "packets_in": 1, "bytes_in": 2, "packets_out": 3, "bytes_out": 4,
+                "flows_opened": 5, "packets_dropped": 0,
+            },
+        });
+        let read: Backend = serde_json::from_value(backend.clone()).unwrap();
+        assert_eq!(read.health, Health::Checking);
+        assert_eq!(serde_json::to_value(read).unwrap(), backend);
+    }
+}

@@ -1,0 +1,159 @@
+//! The API's server: HTTP on a unix socket that root and its group may use.
+
+use std::{
+    io,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use axum::{
+    Json, Router,
+    extract::{Path as Segments, State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    api::protocol::{BackendChange, Failure},
+    config::{BackendSpec, ServiceSpec},
+    control::{Answer, Ask, Problem, Request, change::Change},
+};
+
+/// Read and write for the owner and its group.
+const MODE: u32 = 0o660;
+
+type Loop = State<mpsc::Sender<Request>>;
+type Result_ = std::result::Result<(StatusCode, Json<Answer>), Problem>;
+
+/// A socket in the file system; removed when dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl Socket {
+    /// Makes the socket. One that a dead agent has left is replaced.
+    ///
+    /// # Errors
+    /// When another agent answers there, or the socket cannot be made.
+    pub fn bind(path: &Path) -> Result<Self> {
+        if UnixStream::connect(path).is_ok() {
+            bail!("socket {}: another agent answers there: stop that one, or set node.socket to another path", path.display());
+        }
+        let make = || -> io::Result<UnixListener> {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+            Ok(listener)
+        };
+        let listener = make().with_context(|| format!("make the socket {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), listener: Some(listener) })
+    }
+
+    /// Answers requests through the control loop, until the runtime ends.
+    pub fn serve(&mut self, control: mpsc::Sender<Request>) {
+        let Some(listener) = self.listener.take() else { return };
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router(control)).await {
+                log::error!("the API has ended: {error}");
+            }
+        });
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            log::debug!("remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn router(control: mpsc::Sender<Request>) -> Router {
+    Router::new()
+        .route("/v1/status", get(|control: Loop| ask(control, Ask::Status)))
+        .route("/v1/services", get(|control: Loop| ask(control, Ask::Services)).post(add_service))
+        .route("/v1/services/{service}", get(show_service).delete(remove_service))
+        .route("/v1/services/{service}/backends", post(add_backend))
+        .route("/v1/services/{service}/backends/{backend}", axum::routing::patch(set_backend).delete(remove_backend))
+        .fallback(|| async { Problem::NotFound("no such resource: the API is described in api/protocol.rs".to_owned()) })
+        .method_not_allowed_fallback(|| async { Problem::Refused("this resource does not take that method".to_owned()) })
+        .with_state(control)
+}
+
+async fn show_service(control: Loop, Segments(service): Segments<String>) -> Result_ {
+    ask(control, Ask::Service(service)).await
+}
+
+async fn add_service(control: Loop, body: Result<Json<ServiceSpec>, JsonRejection>) -> Result_ {
+    let Json(service) = body?;
+    created(ask(control, Ask::Change(Change::AddService { service })).await)
+}
+
+async fn remove_service(control: Loop, Segments(service): Segments<String>) -> Result_ {
+    ask(control, Ask::Change(Change::RemoveService { service })).await
+}
+
+async fn add_backend(
+    control: Loop,
+    Segments(service): Segments<String>,
+    body: Result<Json<BackendSpec>, JsonRejection>,
+) -> Result_ {
+    let Json(backend) = body?;
+    created(ask(control, Ask::Change(Change::AddBackend { service, backend })).await)
+}
+
+async fn set_backend(
+    control: Loop,
+    Segments((service, backend)): Segments<(String, String)>,
+    body: Result<Json<BackendChange>, JsonRejection>,
+) -> Result_ {
+    let Json(BackendChange { admin, weight }) = body?;
+    ask(control, Ask::Change(Change::SetBackend { service, backend, admin, weight })).await
+}
+
+async fn remove_backend(control: Loop, Segments((service, backend)): Segments<(String, String)>) -> Result_ {
+    ask(control, Ask::Change(Change::RemoveBackend { service, backend })).await
+}
+
+async fn ask(State(control): Loop, ask: Ask) -> Result_ {
+    let (answer, answered) = oneshot::channel();
+    let ends = || Problem::Failed("the agent is ending".to_owned());
+    control.send(Request { ask, answer }).await.map_err(|_| ends())?;
+    let answer = answered.await.map_err(|_| ends())??;
+    Ok((StatusCode::OK, Json(answer)))
+}
+
+fn created(result: Result_) -> Result_ {
+    result.map(|(_, answer)| (StatusCode::CREATED, answer))
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Refused(rejection.body_text().replace('\n', " "))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, error) = match self {
+            Self::NotFound(error) => (StatusCode::NOT_FOUND, error),
+            Self::Refused(error) => (StatusCode::UNPROCESSABLE_ENTITY, error),
+            Self::Failed(error) => (StatusCode::INTERNAL_SERVER_ERROR, error),
+        };
+        (status, Json(Failure { error })).into_response()
+    }
+}

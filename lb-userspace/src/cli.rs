@@ -1,0 +1,382 @@
+//! The command line: clap's types and nothing else. What a command does is in [`commands`](crate::commands).
+
+pub mod values;
+
+use std::{env, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, value_parser,
+};
+
+use crate::{
+    cli::values::BackendPath,
+    commands::Code,
+    config::{Algorithm, BackendSpec, MAX_WEIGHT, Mode, StatusSet, Vip},
+};
+
+/// Where an agent listens unless its configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/xlb/xlb.sock";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  error, also a wrong command line or wrong input
+  2  not ready: no agent answers, or 'xlb status' finds a service without a usable backend";
+
+const EXAMPLES: &str = "\
+Examples:
+  xlb config check xlb.toml
+  xlb run --config xlb.toml
+  xlb status
+  xlb backend drain web/b1
+  xlb -o json service show web";
+
+/// Flags of every command come after its own.
+const GLOBAL: &str = "Global options";
+
+/// Spreads the packets of virtual addresses over backends, in XDP.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "xlb", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Socket of the agent [env: XLB_SOCKET] [default: /run/xlb/xlb.sock]
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL)]
+    pub socket: Option<PathBuf>,
+    /// Form of results: table, or json with exact numbers
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", help_heading = GLOBAL, default_value_t)]
+    #[arg(hide_possible_values = true)]
+    pub output: Output,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: load the program, attach it, probe the backends, answer this command line
+    #[command(
+        after_help = "The agent stays in the foreground. When it ends the packets keep flowing, and the next\n\
+        start takes over without losing a flow; --detach-on-exit or 'xlb detach' takes everything away.\n\n\
+        Example:\n  xlb run --config /etc/xlb/xlb.toml"
+    )]
+    Run {
+        /// Configuration file (TOML)
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// Take program, maps and flows away when the agent is told to end
+        #[arg(long)]
+        detach_on_exit: bool,
+    },
+    /// Take the program off its interfaces and remove its maps; for when no agent runs
+    #[command(
+        after_help = "Examples:\n  xlb detach\n  xlb detach --config /etc/xlb/xlb.toml\n  \
+        xlb detach --pin-dir /sys/fs/bpf/xlb-2"
+    )]
+    Detach {
+        /// Configuration file; also forgets changes made at run time
+        #[arg(long, short, value_name = "FILE", conflicts_with = "pin_dir")]
+        config: Option<PathBuf>,
+        /// Pin directory [default: /sys/fs/bpf/xlb]
+        #[arg(long, value_name = "DIR")]
+        pin_dir: Option<PathBuf>,
+    },
+    /// Show the agent, its interfaces, services and what became of the packets
+    #[command(after_help = EXIT_CODES)]
+    Status,
+    /// Show and change services
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Show and change the backends of services
+    #[command(subcommand)]
+    Backend(BackendCommand),
+    /// Work on configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// List all services
+    List,
+    /// Show one service and its backends
+    Show {
+        /// Name of the service
+        #[arg(value_parser = NonEmpty::new())]
+        name: String,
+    },
+    /// Add a service
+    #[command(
+        after_help = "Example:\n  xlb service add web --vip 192.0.2.10:80/tcp \\\n    \
+        --backend 10.0.0.2:8080,name=b1 --backend 10.0.0.3:8080,name=b2,weight=50 \\\n    \
+        --check http --check-path /health --check-status 200-299"
+    )]
+    Add(Box<ServiceAdd>),
+    /// Remove a service and its backends; its flows end
+    Rm {
+        /// Name of the service
+        #[arg(value_parser = NonEmpty::new())]
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServiceAdd {
+    /// Name of the new service
+    #[arg(value_parser = NonEmpty::new())]
+    pub name: String,
+    /// Address that clients connect to; repeat for more
+    #[arg(long = "vip", required = true, value_name = "ADDR:PORT/PROTO")]
+    pub vips: Vec<Vip>,
+    /// How packets reach a backend
+    #[arg(long, value_name = "MODE", default_value = "nat", value_parser = values::by_name::<Mode>)]
+    pub mode: Mode,
+    /// How a backend is picked
+    #[arg(long, value_name = "NAME", default_value = "maglev", value_parser = values::by_name::<Algorithm>)]
+    pub algorithm: Algorithm,
+    /// A backend; repeat for more [defaults: the VIP's port, name ADDR:PORT, weight 100]
+    #[arg(long = "backend", value_name = "ADDR[:PORT][,name=N][,weight=N]", value_parser = values::backend)]
+    pub backends: Vec<BackendSpec>,
+    #[command(flatten)]
+    pub check: CheckArguments,
+}
+
+/// How backends of a new service are probed. What is absent has the configuration's default.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Check")]
+pub struct CheckArguments {
+    /// Probe the backends: tcp (opens a connection) or http (sends a GET)
+    #[arg(long = "check", value_enum, value_name = "KIND", hide_possible_values = true)]
+    pub probe: Option<Probe>,
+    /// Time from one probe to the next, such as 1s
+    #[arg(long = "check-interval", value_name = "TIME", requires = "probe", value_parser = values::duration)]
+    pub interval: Option<Duration>,
+    /// Time a backend has to answer, such as 500ms
+    #[arg(long = "check-timeout", value_name = "TIME", requires = "probe", value_parser = values::duration)]
+    pub timeout: Option<Duration>,
+    /// Passed probes in a row that bring a backend up
+    #[arg(long = "check-rise", value_name = "N", requires = "probe")]
+    pub rise: Option<u32>,
+    /// Failed probes in a row that take a backend down
+    #[arg(long = "check-fall", value_name = "N", requires = "probe")]
+    pub fall: Option<u32>,
+    /// Port to probe [default: the backend's]
+    #[arg(long = "check-port", value_name = "PORT", requires = "probe", value_parser = value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Path to get (http)
+    #[arg(long = "check-path", value_name = "PATH", requires = "probe")]
+    pub path: Option<String>,
+    /// Host header to send (http)
+    #[arg(long = "check-host", value_name = "HOST", requires = "probe")]
+    pub host: Option<String>,
+    /// Status codes that pass, such as 200 or 200-299,304 (http)
+    #[arg(long = "check-status", value_name = "CODES", requires = "probe")]
+    pub status: Option<StatusSet>,
+    /// Text that the body has to contain (http)
+    #[arg(long = "check-body", value_name = "TEXT", requires = "probe")]
+    pub body: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    Tcp,
+    Http,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BackendCommand {
+    /// List the backends of one or all services
+    List {
+        /// Name of the service
+        #[arg(value_parser = NonEmpty::new())]
+        service: Option<String>,
+    },
+    /// Add a backend to a service
+    #[command(after_help = "Example:\n  xlb backend add web/b3 --address 10.0.0.4 --port 8080 --weight 50")]
+    Add {
+        /// Service and name of the new backend
+        #[arg(value_name = "SERVICE/NAME")]
+        path: BackendPath,
+        /// Address of the backend
+        #[arg(long, value_name = "IP")]
+        address: IpAddr,
+        /// Port to send packets to [default: the VIP's]
+        #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// Share of new flows relative to the others, 0 to 1000 [default: 100]
+        #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
+        weight: Option<u16>,
+    },
+    /// Remove a backend at once; its flows end
+    Rm {
+        /// Service and name of the backend
+        #[arg(value_name = "SERVICE/NAME")]
+        path: BackendPath,
+    },
+    /// Give a backend no new flows, and let it keep those it has
+    Drain {
+        /// Service and name of the backend
+        #[arg(value_name = "SERVICE/NAME")]
+        path: BackendPath,
+    },
+    /// Give a drained backend new flows again
+    Ready {
+        /// Service and name of the backend
+        #[arg(value_name = "SERVICE/NAME")]
+        path: BackendPath,
+    },
+    /// Change a backend's share of new flows
+    Weight {
+        /// Service and name of the backend
+        #[arg(value_name = "SERVICE/NAME")]
+        path: BackendPath,
+        /// Share relative to the others, 0 to 1000
+        #[arg(value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
+        weight: u16,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read a configuration file and say whether 'xlb run' would take it
+    #[command(after_help = "Example:\n  xlb config check /etc/xlb/xlb.toml")]
+    Check {
+        /// Configuration file (TOML)
+        file: PathBuf,
+    },
+}
+
+impl Cli {
+    /// The agent's socket: the flag, else the environment, else the default.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        let from_environment = || {
+            env::var_os("XLB_SOCKET")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
+        self.socket
+            .clone()
+            .or_else(from_environment)
+            .unwrap_or_else(|| DEFAULT_SOCKET.into())
+    }
+}
+
+/// Reads a command line, the program's name included. When there is nothing to carry out (`--help`, `--version`, a wrong command
+/// line), clap's own text is printed and the code to exit with is the error.
+///
+/// # Errors
+/// [`Code::Done`] after help or version, [`Code::Error`] after a wrong command line.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Code> {
+    Cli::try_parse_from(arguments).map_err(|error| {
+        // A reader that has gone away (`xlb --help | head -1`) does not change what the command line was.
+        let _ = error.print();
+        code_of(&error)
+    })
+}
+
+fn code_of(error: &clap::Error) -> Code {
+    if error.use_stderr() {
+        Code::Error
+    } else {
+        Code::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for line in [
+            "xlb -o json --socket /s status",
+            "xlb status --output json --socket /s",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!((cli.output, cli.socket()), (Output::Json, "/s".into()), "{line}");
+        }
+        assert_eq!(
+            parse("xlb -o json service show web").unwrap().output,
+            Output::Json
+        );
+        assert_eq!(
+            parse("xlb service -o json show web").unwrap().output,
+            Output::Json
+        );
+        assert_eq!(parse("xlb status").unwrap().output, Output::Table);
+    }
+
+    #[test]
+    fn help_and_version_are_done_and_all_else_is_an_error() {
+        for line in [
+            "xlb --help",
+            "xlb --version",
+            "xlb service add --help",
+            "xlb help backend",
+        ] {
+            assert_eq!(code_of(&parse(line).unwrap_err()), Code::Done, "{line}");
+        }
+        for line in [
+            "xlb",
+            "xlb nonsense",
+            "xlb service",
+            "xlb run",
+            "xlb status -o yaml",
+            "xlb backend drain web",
+            "xlb backend weight web/b1 1001",
+            "xlb backend weight web/b1 -1",
+            "xlb backend add web/b1 --address 10.0.0.2 --port 0",
+            "xlb backend add web/b1 --address b1.example",
+            "xlb service add web",
+            "xlb service add web --vip 192.0.2.10:80",
+            "xlb service add web --vip 192.0.2.10:80/tcp --mode pigeon",
+            "xlb service add web --vip 192.0.2.10:80/tcp --check-rise 3",
+            "xlb detach --config a --pin-dir b",
+        ] {
+            assert_eq!(code_of(&parse(line).unwrap_err()), Code::Error, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_backend_without_a_service_is_told_how_to_name_it() {
+        let error = parse("xlb backend rm b1").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("named as SERVICE/NAME"), "{error}");
+    }
+
+    #[test]
+    fn every_flag_and_command_is_explained() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {}", argument.get_id());
+            }
+            for inner in command.get_subcommands() {
+                assert!(inner.get_about().is_some(), "{name} {}", inner.get_name());
+                check(inner);
+            }
+        }
+        check(&Cli::command());
+        let help = Cli::command().render_help().to_string();
+        assert!(
+            help.contains("Exit codes:") && help.contains("XLB_SOCKET"),
+            "{help}"
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Arguments that are more than one word or number.
+
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+
+use serde::{
+    Deserialize,
+    de::{
+        IntoDeserializer as _,
+        value::{Error as NameError, StrDeserializer},
+    },
+};
+
+use crate::config::{BackendSpec, MAX_WEIGHT};
+
+/// `SERVICE/NAME`: a backend. Names of backends may contain colons, as `10.0.0.2:8080` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendPath {
+    pub service: String,
+    pub backend: String,
+}
+
+/// Reads `ADDR[:PORT][,name=N][,weight=N]`, a backend of a new service.
+///
+/// # Errors
+/// When a part of it is wrong, there twice, or unknown.
+pub fn backend(text: &str) -> Result<BackendSpec, String> {
+    let mut parts = text.split(',');
+    let (address, port) = address_and_port(parts.next().unwrap_or_default())?;
+    let (mut name, mut weight) = (None, None);
+    for part in parts {
+        match part.split_once('=') {
+            Some(("name", value)) if name.is_none() && !value.is_empty() => name = Some(value.to_owned()),
+            Some(("weight", value)) if weight.is_none() => weight = Some(parse_weight(value)?),
+            Some(("name" | "weight", _)) => return Err(format!("'{part}' is empty or there twice")),
+            _ => return Err(format!("'{part}' is neither name=N nor weight=N")),
+        }
+    }
+    let unnamed = BackendSpec::new(address, port);
+    Ok(BackendSpec {
+        name: name.unwrap_or(unnamed.name),
+        weight: weight.unwrap_or(unnamed.weight),
+        ..unnamed
+    })
+}
+
+/// Reads an enum by the name that it has in the configuration.
+///
+/// # Errors
+/// When no variant has it, with those there are.
+pub fn by_name<T: for<'de> Deserialize<'de>>(name: &str) -> Result<T, String> {
+    let name: StrDeserializer<'_, NameError> = name.into_deserializer();
+    T::deserialize(name).map_err(|error| error.to_string())
+}
+
+/// Reads a time as the configuration writes it.
+///
+/// # Errors
+/// When it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a time is written like 500ms, 30s or 2h".into())
+}
+
+impl FromStr for BackendPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((service, backend)) if !service.is_empty() && !backend.is_empty() => Ok(Self {
+                service: service.into(),
+                backend: backend.into(),
+            }),
+            _ => Err("a backend is named as SERVICE/NAME, such as web/b1".into()),
+        }
+    }
+}
+
+impl fmt::Display for BackendPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}
+
+/// Reads `10.0.0.2`, `10.0.0.2:80`, `2001:db8::1` or `[2001:db8::1]:80`.
+fn address_and_port(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    if let Ok(address) = text.parse() {
+        return Ok((address, None));
+    }
+    let (address, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| format!("'{text}' is not an IP address"))?;
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    let address = bare
+        .parse()
+        .map_err(|_| format!("'{address}' is not an IP address"))?;
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((address, Some(port))),
+        _ => Err(format!("'{port}' is not a port from 1 to 65535")),
+    }
+}
+
+fn parse_weight(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
+    number.ok_or_else(|| format!("weight '{text}' is not a number from 0 to {MAX_WEIGHT}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_named_with_its_service() {
+        let path: BackendPath = "web/10.0.0.2:8080".parse().unwrap();
+        assert_eq!(
+            path,
+            BackendPath {
+                service: "web".into(),
+                backend: "10.0.0.2:8080".into()
+            }
+        );
+        assert_eq!(path.to_string(), "web/10.0.0.2:8080");
+        for wrong in ["web", "web/", "/b1", "/", ""] {
+            let refusal = wrong.parse::<BackendPath>().unwrap_err();
+            assert!(refusal.contains("SERVICE/NAME"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_backend_in_one_argument() {
+        let address = "10.0.0.2".parse().unwrap();
+        let unnamed = BackendSpec::new(address, Some(8080));
+        assert_eq!(backend("10.0.0.2:8080"), Ok(unnamed.clone()));
+        let named = BackendSpec {
+            name: "b1".into(),
+            weight: 50,
+            ..unnamed
+        };
+        assert_eq!(backend("10.0.0.2:8080,name=b1,weight=50"), Ok(named.clone()));
+        assert_eq!(backend("10.0.0.2:8080,weight=50,name=b1"), Ok(named));
+        assert_eq!(backend("10.0.0.2"), Ok(BackendSpec::new(address, None)));
+        assert_eq!(backend("10.0.0.2,weight=0").unwrap().weight, 0);
+        assert_eq!(backend("[2001:db8::1]:80").unwrap().port, Some(80));
+        assert_eq!(backend("2001:db8::1").unwrap().port, None);
+    }
+
+    #[test]
+    fn a_wrong_backend_argument_names_its_wrong_part() {
+        for (text, wrong) in [
+            ("", "''"),
+            ("host:80", "'host'"),
+            ("10.0.0.2:0", "'0'"),
+            ("10.0.0.2:65536", "'65536'"),
+            ("10.0.0.2,wieght=5", "'wieght=5'"),
+            ("10.0.0.2,weight=1001", "'1001'"),
+            ("10.0.0.2,name=", "'name='"),
+            ("10.0.0.2,name=a,name=b", "'name=b'"),
+            ("10.0.0.2,", "''"),
+        ] {
+            let refusal = backend(text).unwrap_err();
+            assert!(refusal.contains(wrong), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_configuration() {
+        use crate::config::Mode;
+        assert_eq!(by_name::<Mode>("nat"), Ok(Mode::Nat));
+        let refusal = by_name::<Mode>("carrier-pigeon").unwrap_err();
+        assert!(
+            refusal.contains("carrier-pigeon") && refusal.contains("nat"),
+            "{refusal}"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! `xlb run`: the agent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use lb_common::conn::Timeouts;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use super::{Code, Reply};
+use crate::{
+    api::server::Socket,
+    config::{self, Config},
+    control::{self, Controller, Inlets, Outlets},
+    datapath::{
+        attach,
+        bpf::BpfDatapath,
+        flow_table::{Census, FlowTable},
+        load::{self, Capacity, Settings},
+        pins::Pins,
+        preflight,
+    },
+    kernel_log,
+    netlink::{Links, Resolver},
+    state_dir,
+};
+
+/// Room for messages on their way to the control loop.
+const QUEUE: usize = 1024;
+/// Pause between two sweeps of the flow table, at least; a sweep that takes long is followed by twenty times as much.
+const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+/// When it cannot start. A first start that fails leaves nothing behind; one that fails over the pins of an earlier agent
+/// leaves those, and packets flow on.
+pub fn execute(file: &Path, detach_on_exit: bool) -> Result<Reply> {
+    let config = Config::load(file)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(run(&config, detach_on_exit))?;
+    // A sweep of the flow table may be under way; nothing depends on its end.
+    runtime.shutdown_background();
+    Ok(Reply { text: String::new(), code: Code::Done })
+}
+
+async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
+    preflight::check()?;
+    preflight::bpf_file_system(&config.node.pin_dir)?;
+    attach::check(&config.interfaces)?;
+    let pins = Pins::take(&config.node.pin_dir)?;
+    let adopts = pins.hold_maps();
+    match run_on(config, &pins, adopts).await {
+        Ok(()) if detach_on_exit => {
+            log::info!("detaching: packets pass by from now on");
+            pins.remove()
+        }
+        Ok(()) => {
+            log::info!("ended; packets keep flowing: 'xlb detach' takes the balancer away");
+            Ok(())
+        }
+        Err(error) => {
+            if !adopts && let Err(left) = pins.remove() {
+                log::warn!("clean up after a failed start: {left:#}");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
+    // Before anything else, so that a signal in the middle of the start is not lost.
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let mut socket = Socket::bind(&config.node.socket)?;
+    let settings = settings(config)?;
+    let mut ebpf = load::load(pins, &settings)?;
+    log::info!("{} maps in {}", if adopts { "adopted the" } else { "made" }, config.node.pin_dir.display());
+
+    let (observed, observations) = mpsc::channel(QUEUE);
+    let (wanted, targets) = watch::channel(BTreeSet::new());
+    let (suspected, suspects) = mpsc::channel(QUEUE);
+    let outlets = Outlets { observations: observed, targets: wanted, suspects: suspected };
+    let datapath = BpfDatapath::new(&mut ebpf)?;
+    let state_dir = config.node.state_dir.clone();
+    // The tables are right before the first packet meets the program.
+    let mut controller = Controller::adopt(datapath, &config.services, &config.limits, state_dir, outlets)?;
+    let links = Links::connect()?;
+    let attached = attach::attach(load::xdp(&mut ebpf)?, pins, &links, &config.interfaces).await?;
+    load::pin_program(&mut ebpf, pins)?;
+    if config.node.log_packets {
+        kernel_log::forward(&mut ebpf)?;
+    }
+
+    let (resolved, resolutions) = mpsc::channel(QUEUE);
+    let _resolver = Resolver::spawn(targets, suspects, resolved);
+    let (asks, requests) = mpsc::channel(QUEUE);
+    socket.serve(asks);
+    let census = sweep(FlowTable::open(pins, settings.timeouts)?);
+    let mut node = control::Node { started: Instant::now(), attached, interfaces: BTreeMap::new() };
+    let inlets = Inlets { requests, observations, resolutions, census };
+    let end = async move {
+        tokio::select! {
+            _ = interrupt.recv() => log::info!("ends on SIGINT"),
+            _ = terminate.recv() => log::info!("ends on SIGTERM"),
+        }
+    };
+    log::info!("serving {} services; socket {}", config.services.len(), config.node.socket.display());
+    control::run(&mut controller, &mut node, inlets, end).await;
+    Ok(())
+}
+
+fn settings(config: &Config) -> Result<Settings> {
+    let config::Limits { flows, backends, services } = config.limits;
+    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    Ok(Settings {
+        hash_key: state_dir::hash_key(&config.node.state_dir)?,
+        timeouts: Timeouts {
+            syn: nanoseconds(config.timeouts.syn),
+            established: nanoseconds(config.timeouts.established),
+            fin: nanoseconds(config.timeouts.fin),
+            udp: nanoseconds(config.timeouts.udp),
+        },
+        capacity: Capacity { flows, backends, services },
+        log_packets: config.node.log_packets,
+    })
+}
+
+/// Sweeps the flow table over and over, beside the control loop.
+fn sweep(mut table: FlowTable) -> mpsc::Receiver<Census> {
+    let (counted, census) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let start = Instant::now();
+            let swept = tokio::task::spawn_blocking(move || (table.sweep(), table)).await;
+            let Ok((result, back)) = swept else { return };
+            table = back;
+            match result {
+                Ok(result) => {
+                    if counted.send(result).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => log::warn!("sweep the flow table: {error:#}"),
+            }
+            tokio::time::sleep(SWEEP_PAUSE.max(20 * start.elapsed())).await;
+        }
+    });
+    census
+}

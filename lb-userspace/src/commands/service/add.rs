@@ -1,0 +1,134 @@
+//! `xlb service add`
+
+use anyhow::{Result, bail};
+
+use crate::{
+    cli::{CheckArguments, Probe, ServiceAdd},
+    commands::{Reply, Session},
+    config::{CheckKind, CheckSpec, ServiceSpec},
+};
+
+pub async fn execute(session: &Session, arguments: &ServiceAdd) -> Result<Reply> {
+    let service = session.client.add_service(&spec(arguments)?).await?;
+    Reply::new(session.output, &service, || {
+        format!("service {} added\n", service.name)
+    })
+}
+
+fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
+    let ServiceAdd {
+        name,
+        vips,
+        mode,
+        algorithm,
+        backends,
+        check,
+    } = arguments.clone();
+    Ok(ServiceSpec {
+        name,
+        vips,
+        algorithm,
+        mode,
+        check: self::check(check)?,
+        backends,
+    })
+}
+
+fn check(arguments: CheckArguments) -> Result<Option<CheckSpec>> {
+    let CheckArguments {
+        probe,
+        interval,
+        timeout,
+        rise,
+        fall,
+        port,
+        path,
+        host,
+        status,
+        body,
+    } = arguments;
+    let kind = match probe {
+        None => return Ok(None),
+        Some(Probe::Tcp) => {
+            let http_only = [
+                ("path", path.is_some()),
+                ("host", host.is_some()),
+                ("status", status.is_some()),
+                ("body", body.is_some()),
+            ];
+            if let Some((field, _)) = http_only.iter().find(|(_, given)| *given) {
+                bail!("--check-{field}: only an http check has it: use --check http");
+            }
+            CheckKind::Tcp
+        }
+        Some(Probe::Http) => {
+            let path = path.unwrap_or_else(|| "/".into());
+            CheckKind::Http {
+                path,
+                host,
+                status: status.unwrap_or_default(),
+                body,
+            }
+        }
+    };
+    let default = CheckSpec::new(kind);
+    Ok(Some(CheckSpec {
+        interval: interval.unwrap_or(default.interval),
+        timeout: timeout.unwrap_or(default.timeout),
+        rise: rise.unwrap_or(default.rise),
+        fall: fall.unwrap_or(default.fall),
+        port,
+        ..default
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::{Cli, Command, ServiceCommand};
+
+    fn body(flags: &str) -> Result<Value> {
+        let line = ["xlb", "service", "add", "web"]
+            .into_iter()
+            .chain(flags.split(' '));
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Service(ServiceCommand::Add(arguments)) => Ok(serde_json::to_value(spec(&arguments)?)?),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_become_what_the_configuration_would_say() {
+        let body = body(
+            "--vip 192.0.2.10:80/tcp --vip 192.0.2.10:443/tcp --backend 10.0.0.2:8080,name=b1 --backend 10.0.0.3,weight=5 \
+             --check http --check-interval 2s --check-path /health --check-status 200-299,304 --check-port 9000",
+        );
+        assert_eq!(
+            body.unwrap(),
+            json!({
+                "name": "web", "vip": ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"],
+                "algorithm": "maglev", "mode": "nat",
+                "check": {
+                    "type": "http", "interval": "2s", "timeout": "500ms", "rise": 2, "fall": 3, "port": 9000,
+                    "path": "/health", "status": "200-299,304",
+                },
+                "backend": [
+                    {"name": "b1", "address": "10.0.0.2", "port": 8080, "weight": 100, "state": "ready"},
+                    {"name": "10.0.0.3", "address": "10.0.0.3", "weight": 5, "state": "ready"},
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn a_tcp_check_has_no_path() {
+        let error = body("--vip 192.0.2.10:80/tcp --check tcp --check-path /").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--check-path: only an http check has it: use --check http"
+        );
+    }
+}

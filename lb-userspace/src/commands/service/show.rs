@@ -1,0 +1,191 @@
+//! `xlb service show`
+
+use anyhow::Result;
+
+use crate::{
+    api::protocol::{Backend, Counters, Service},
+    commands::{Reply, Session, backend},
+    config::{CheckKind, CheckSpec},
+    output::{
+        self,
+        Column::{Number, Text},
+    },
+};
+
+pub async fn execute(session: &Session, name: &str) -> Result<Reply> {
+    let service = session.client.service(name).await?;
+    Reply::new(session.output, &service, || page(&service))
+}
+
+fn page(service: &Service) -> String {
+    let vips: Vec<_> = service.vips.iter().map(ToString::to_string).collect();
+    let Counters {
+        packets_in,
+        bytes_in,
+        packets_out,
+        bytes_out,
+        flows_opened,
+        packets_dropped,
+    } = service.counters;
+    let (count, bytes) = (output::count, output::bytes);
+    let facts = [
+        ("Service", service.name.clone()),
+        ("VIP", vips.join(", ")),
+        ("Mode", service.mode.name().into()),
+        ("Algorithm", service.algorithm.name().into()),
+        (
+            "Check",
+            service
+                .check
+                .as_ref()
+                .map_or("none: backends count as up".into(), check),
+        ),
+        (
+            "In",
+            format!("{} packets, {}", count(packets_in), bytes(bytes_in)),
+        ),
+        (
+            "Out",
+            format!("{} packets, {}", count(packets_out), bytes(bytes_out)),
+        ),
+        ("Dropped", format!("{} packets", count(packets_dropped))),
+        (
+            "Flows",
+            format!("{} now, {} opened", count(service.flows()), count(flows_opened)),
+        ),
+    ];
+    let facts: String = facts
+        .iter()
+        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(value)))
+        .collect();
+    let backends = if service.backends.is_empty() {
+        "no backends\n".into()
+    } else {
+        backends(&service.backends)
+    };
+    format!("{facts}\n{backends}")
+}
+
+fn check(check: &CheckSpec) -> String {
+    let CheckSpec {
+        kind,
+        interval,
+        timeout,
+        rise,
+        fall,
+        port,
+    } = check;
+    let (interval, timeout) = (
+        humantime::format_duration(*interval),
+        humantime::format_duration(*timeout),
+    );
+    let mut text = format!(
+        "{} every {interval}, timeout {timeout}, rise {rise}, fall {fall}",
+        kind.name()
+    );
+    if let Some(port) = port {
+        text += &format!(", port {port}");
+    }
+    if let CheckKind::Http {
+        path,
+        host,
+        status,
+        body,
+    } = kind
+    {
+        text += &format!(", GET {path} expects {status}");
+        if let Some(host) = host {
+            text += &format!(", host {host}");
+        }
+        if let Some(body) = body {
+            text += &format!(", body with {body:?}");
+        }
+    }
+    text
+}
+
+fn backends(backends: &[Backend]) -> String {
+    let columns = [
+        Text("BACKEND"),
+        Text("ADDRESS"),
+        Text("ADMIN"),
+        Text("HEALTH"),
+        Text("STATE"),
+        Number("WEIGHT"),
+        Number("FLOWS"),
+        Text("NEXT HOP"),
+        Text("LAST CHECK"),
+    ];
+    let rows = backends.iter().map(|backend| {
+        let next_hop = backend.next_hop.as_ref();
+        [
+            backend.name.clone(),
+            backend::address(backend),
+            backend.admin.name().into(),
+            backend.health.name().into(),
+            backend.state.name().into(),
+            backend.weight.to_string(),
+            output::count(backend.flows),
+            next_hop.map_or(output::NONE.into(), |hop| {
+                format!("{} {}", hop.interface, hop.mac)
+            }),
+            backend
+                .last_check
+                .as_deref()
+                .map_or(output::NONE.into(), output::one_line),
+        ]
+    });
+    output::table(&columns, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::client::canned::{self, CannedAgent},
+        cli::Output,
+    };
+
+    #[tokio::test]
+    async fn one_page() {
+        let agent = CannedAgent::new(200, canned::service());
+        let reply = execute(&agent.session(Output::Table), "web").await.unwrap();
+        assert_eq!(
+            reply.text,
+            "\
+Service    web
+VIP        192.0.2.10:80/tcp, 192.0.2.10:443/tcp
+Mode       nat
+Algorithm  maglev
+Check      http every 1s, timeout 500ms, rise 2, fall 3, GET /health expects 200-399
+In         1.2 M packets, 3.4 GiB
+Out        9876 packets, 512.0 KiB
+Dropped    12 packets
+Flows      14 now, 100 opened
+
+BACKEND        ADDRESS        ADMIN  HEALTH  STATE  WEIGHT  FLOWS  NEXT HOP                LAST CHECK
+b1             10.0.0.2:8080  ready  up      up        100      7  eth0 02:00:00:00:00:01  200 in 2 ms
+10.0.0.3:8080  10.0.0.3       drain  down    down       50      7  -                       -
+"
+        );
+        assert_eq!(agent.requests(), [("GET /v1/services/web".into(), json!(null))]);
+    }
+
+    #[tokio::test]
+    async fn a_service_without_check_and_backends() {
+        let mut service = canned::service();
+        service["check"] = json!(null);
+        service["backends"] = json!([]);
+        let reply = execute(&CannedAgent::new(200, service).session(Output::Table), "web")
+            .await
+            .unwrap();
+        assert!(
+            reply.text.contains("Check      none: backends count as up\n"),
+            "{}",
+            reply.text
+        );
+        assert!(reply.text.ends_with("\nno backends\n"), "{}", reply.text);
+    }
+}

@@ -1,0 +1,107 @@
+//! Rules for what concerns this host alone: paths, sizes, timeouts, interfaces.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    invalid::{Invalid, Step},
+    model::{BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts},
+    value::{lasts, quoted},
+};
+
+/// IFNAMSIZ less its zero.
+const MAX_INTERFACE_NAME: usize = 15;
+/// `sun_path` less its zero.
+const MAX_SOCKET_PATH: usize = 107;
+const FLOW_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 60 * 60));
+
+pub(super) fn node(node: &Node) -> Result<(), Invalid> {
+    let Node {
+        pin_dir,
+        socket,
+        state_dir,
+        log_packets: _,
+    } = node;
+    for (field, path) in [("pin_dir", pin_dir), ("socket", socket), ("state_dir", state_dir)] {
+        if !path.is_absolute() {
+            let path = quoted(&path.display().to_string());
+            return Err(Invalid::field(
+                field,
+                format!("{path} is not absolute: start it with /"),
+            ));
+        }
+    }
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        let problem = format!(
+            "{} bytes are too long for the path of a socket: use at most {MAX_SOCKET_PATH}",
+            socket.as_os_str().len()
+        );
+        return Err(Invalid::field("socket", problem));
+    }
+    Ok(())
+}
+
+pub(super) fn limits(limits: &Limits) -> Result<(), Invalid> {
+    let Limits {
+        flows,
+        backends,
+        services,
+    } = limits;
+    FLOWS
+        .check(*flows)
+        .map_err(|problem| Invalid::field("flows", problem))?;
+    BACKENDS
+        .check(*backends)
+        .map_err(|problem| Invalid::field("backends", problem))?;
+    SERVICES
+        .check(*services)
+        .map_err(|problem| Invalid::field("services", problem))
+}
+
+pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), Invalid> {
+    let Timeouts {
+        syn,
+        established,
+        fin,
+        udp,
+    } = timeouts;
+    for (field, &timeout) in [
+        ("syn", syn),
+        ("established", established),
+        ("fin", fin),
+        ("udp", udp),
+    ] {
+        lasts(timeout, FLOW_TIMEOUT.0, FLOW_TIMEOUT.1).map_err(|problem| Invalid::field(field, problem))?;
+    }
+    Ok(())
+}
+
+pub(super) fn interfaces(interfaces: &[Interface]) -> Result<(), Invalid> {
+    if interfaces.is_empty() {
+        return Err(Invalid::field(
+            "interface",
+            "there is none: name one to attach to under [[interface]]",
+        ));
+    }
+    let mut names = HashSet::new();
+    for (at, Interface { name, mode: _ }) in interfaces.iter().enumerate() {
+        let problem = if name.is_empty()
+            || name.len() > MAX_INTERFACE_NAME
+            || [".", ".."].contains(&name.as_str())
+            || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+        {
+            format!(
+                "{} cannot be an interface: give a name that `ip link` shows",
+                quoted(name)
+            )
+        } else if !names.insert(name) {
+            "the interface is there twice: remove one".to_owned()
+        } else {
+            continue;
+        };
+        let place = [Step::Key("interface"), Step::Index(at)];
+        return Err(Invalid::field("name", problem)
+            .of(format!("interface {}", quoted(name)))
+            .at(&place));
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! From text to a valid configuration. Every error is one line that starts with the file and, where there is one, the
+//! line in it.
+//!
+//! The document is read twice: serde makes the types from it, and the tree of values with their spans stays beside, to
+//! turn an offset into a name (`service "web", backend "b1": weight`) and a place into a line.
+
+use std::{fmt, ops::Range, path::Path};
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer, Error},
+};
+
+use super::{
+    invalid::{Invalid, Step},
+    model::Config,
+    value::quoted,
+};
+
+/// Longest error; what goes beyond is somebody's text.
+const LONGEST: usize = 500;
+
+/// Why a configuration cannot be used: one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    file: String,
+    line: Option<usize>,
+    message: String,
+}
+
+impl Config {
+    /// Reads a configuration from a file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let file = path.as_ref().display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &file),
+            Err(error) => Err(ConfigError::new(&file, None, &format!("cannot be read: {error}"))),
+        }
+    }
+
+    /// Reads a configuration from text; `file` is what errors call it.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let line = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+        let malformed = |error: &Error, message: &str| {
+            ConfigError::new(file, error.span().map(|span| line(span.start)), message)
+        };
+        let root = DeTable::parse(text).map_err(|error| malformed(&error, error.message()))?;
+        let config = Self::deserialize(Deserializer::from(root.clone())).map_err(|error| {
+            let Some(span) = error.span() else {
+                return malformed(&error, error.message());
+            };
+            let found = find(root.get_ref(), span.start);
+            let (offset, message) = explain(found, span.start, error.message());
+            ConfigError::new(file, Some(line(offset)), &message)
+        })?;
+        config.validate().map_err(|invalid| {
+            ConfigError::new(file, offset(&root, &invalid).map(line), &invalid.to_string())
+        })?;
+        Ok(config)
+    }
+}
+
+impl ConfigError {
+    fn new(file: &str, line: Option<usize>, message: &str) -> Self {
+        Self {
+            file: one_line(file),
+            line,
+            message: one_line(message),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, message } = self;
+        match line {
+            Some(line) => write!(f, "{file}:{line}: {message}"),
+            None => write!(f, "{file}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// `text` without line breaks and other control characters, and not endless.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.trim_end().chars() {
+        if line.len() >= LONGEST {
+            line.push('…');
+            break;
+        }
+        match c {
+            '\n' => line.push_str(", "),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// A value that an offset is in.
+#[derive(Default)]
+struct Found<'a> {
+    /// The tables around it, as errors name them.
+    things: Vec<String>,
+    /// The value's own key, unless it is itself a table.
+    field: Option<&'a str>,
+    table: Option<&'a DeTable<'a>>,
+}
+
+/// The innermost value, key or table head at `offset`.
+fn find<'a>(root: &'a DeTable<'a>, offset: usize) -> Found<'a> {
+    let mut deepest = Found {
+        table: Some(root),
+        ..Found::default()
+    };
+    search(root, offset, &mut Vec::new(), &mut deepest);
+    deepest
+}
+
+fn search<'a>(table: &'a DeTable<'a>, offset: usize, things: &mut Vec<String>, deepest: &mut Found<'a>) {
+    let within = |span: Range<usize>| span.contains(&offset);
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        let tables: Vec<_> = match value.get_ref() {
+            DeValue::Table(inner) => vec![(name.to_owned(), value.span(), inner)],
+            DeValue::Array(list) => list
+                .iter()
+                .enumerate()
+                .filter_map(|(at, element)| match element.get_ref() {
+                    DeValue::Table(inner) => Some((label(name, at, inner), element.span(), inner)),
+                    _ => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        if tables.is_empty()
+            && (within(key.span()) || within(value.span()))
+            && things.len() >= deepest.things.len()
+        {
+            *deepest = Found {
+                things: things.clone(),
+                field: Some(name),
+                table: Some(table),
+            };
+        }
+        for (thing, span, inner) in tables {
+            things.push(thing);
+            if within(span) && things.len() > deepest.things.len() {
+                *deepest = Found {
+                    things: things.clone(),
+                    field: None,
+                    table: Some(inner),
+                };
+            }
+            search(inner, offset, things, deepest);
+            things.pop();
+        }
+    }
+}
+
+/// How errors name an element of a list of tables.
+fn label(kind: &str, at: usize, table: &DeTable<'_>) -> String {
+    let name = ["name", "address"]
+        .iter()
+        .find_map(|&field| table.get(field)?.get_ref().as_str());
+    match name {
+        Some(name) => format!("{kind} {}", quoted(name)),
+        None => format!("{kind} number {}", at + 1),
+    }
+}
+
+/// Says where serde's `message` belongs and makes it end with what to do.
+fn explain(found: Found<'_>, offset: usize, message: &str) -> (usize, String) {
+    let Found {
+        mut things,
+        field,
+        table,
+    } = found;
+    let mut at = offset;
+    let message = reworded(message).unwrap_or_else(|| {
+        // A message about a whole table may start with the field that it is about.
+        let named = message.split_once(": ").filter(|_| field.is_none());
+        if let Some((key, _)) = named.and_then(|(name, _)| table?.get_key_value(name)) {
+            at = key.span().start;
+        }
+        message.to_owned()
+    });
+    things.extend(field.map(str::to_owned));
+    let subject = match (things.pop(), things.is_empty()) {
+        (Some(last), false) if field.is_some() => format!("{}: {last}: ", things.join(", ")),
+        (Some(last), false) => format!("{}, {last}: ", things.join(", ")),
+        (Some(last), true) => format!("{last}: "),
+        (None, _) => String::new(),
+    };
+    (at, subject + &message)
+}
+
+/// serde's own messages as problem and remedy; `None` for ours, which are that already.
+fn reworded(message: &str) -> Option<String> {
+    if let Some(field) = message.strip_prefix("missing field `") {
+        return Some(format!("{}: is missing: add it", field.trim_end_matches('`')));
+    }
+    let (problem, expected) = message.rsplit_once(", expected ")?;
+    let problem = if problem.starts_with("unknown field ") {
+        "unknown field".to_owned()
+    } else if let Some(variant) = problem.strip_prefix("unknown variant ") {
+        format!("{variant} is unknown")
+    } else {
+        let found = problem
+            .strip_prefix("invalid type: ")
+            .or_else(|| problem.strip_prefix("invalid value: "))?;
+        format!("{found} does not fit here")
+    };
+    let expected = match expected {
+        "a sequence" => "a list of tables",
+        expected if expected.starts_with("struct ") => "a table",
+        expected => expected,
+    };
+    Some(format!("{problem}: use {expected}"))
+}
+
+/// Where the value at the end of the place starts, or the innermost thing on the way that is in the text.
+fn offset(root: &Spanned<DeTable<'_>>, invalid: &Invalid) -> Option<usize> {
+    let mut offset = None;
+    let mut table = Some(root.get_ref());
+    let mut list = None;
+    for step in invalid.place() {
+        let next: Option<&Spanned<DeValue<'_>>> = match step {
+            Step::Key(key) => table.and_then(|table| table.get(*key)),
+            Step::Index(at) => list.and_then(|list: &toml::de::DeArray<'_>| list.get(*at)),
+        };
+        let Some(value) = next else { break };
+        offset = Some(value.span().start);
+        table = value.get_ref().as_table();
+        list = value.get_ref().as_array();
+    }
+    offset
+}

@@ -1,0 +1,317 @@
+//! Files that are refused, and the line that says why.
+
+use super::*;
+
+/// Whole files and their errors, without the file's name.
+const FILES: &[(&str, &str)] = &[
+    (
+        "",
+        " interface: there is none: name one to attach to under [[interface]]",
+    ),
+    ("[[interface]\n", "1: unclosed array table, expected `]`"),
+    (
+        "[node]\nsocket = \"/run\n",
+        r#"2: invalid basic string, expected `"`"#,
+    ),
+    (
+        "[node]\nlog_packets = yes\n",
+        "2: string values must be quoted, expected literal string",
+    ),
+    ("[node]\nsocket = '/a'\nsocket = '/b'\n", "3: duplicate key"),
+    (
+        "[nodes]\n",
+        "1: nodes: unknown field: use one of `node`, `limits`, `timeouts`, `interface`, `service`",
+    ),
+    (
+        "[node]\nsockets = '/a'",
+        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`",
+    ),
+    (
+        "[limits]\nflows = 12",
+        "2: limits: flows: 12 is below 1024: use 1024 to 16777216",
+    ),
+    (
+        "[limits]\nbackends = '12'",
+        r#"2: limits: backends: string "12" does not fit here: use a whole number from 1 to 65535"#,
+    ),
+    (
+        "[limits]\nservices = -1",
+        "2: limits: services: -1 is below 1: use 1 to 16384",
+    ),
+    (
+        "[limits]\nflows = 99999999999999999999999",
+        "2: limits: flows: 99999999999999999999999 is above 16777216: use 1024 to 16777216",
+    ),
+    (
+        "[timeouts]\nsyn = 10",
+        r#"2: timeouts: syn: integer `10` does not fit here: use a duration like "500ms", "30s" or "2h""#,
+    ),
+    (
+        "[timeouts]\nsyn = 'soon'",
+        r#"2: timeouts: syn: "soon" is not a duration: write it like "500ms", "30s" or "2h""#,
+    ),
+    (
+        "[timeouts]\n\nfin = '1ms'",
+        "3: timeouts: fin: 1ms is below 1s: use 1s to 30days",
+    ),
+    (
+        "[timeouts]\nudp = '31days'",
+        "2: timeouts: udp: 1month 13h 26m 24s is above 30days: use 1s to 30days",
+    ),
+    (
+        "[node]\npin_dir = 'xlb'",
+        r#"2: node: pin_dir: "xlb" is not absolute: start it with /"#,
+    ),
+    (
+        "service = 3",
+        "1: service: integer `3` does not fit here: use a list of tables",
+    ),
+    (
+        "[[interface]]\nmode = 'native'",
+        "1: interface number 1: name: is missing: add it",
+    ),
+    (
+        "[[interface]]\nname = 'eth0'\nmode = 'fast'",
+        r#"3: interface "eth0": mode: `fast` is unknown: use one of `native`, `generic`, `auto`"#,
+    ),
+];
+
+/// What comes after the first five lines of [`web`], and the error.
+const SERVICES: &[(&str, &str)] = &[
+    (
+        "weight = 3",
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `mode`, `check`, `backend`"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
+        r#"8: service "web", backend "10.0.0.2": wieght: unknown field: use one of `name`, `address`, `port`, `weight`, `state`"#,
+    ),
+    (
+        "[[service.backend]]\nname='b1'",
+        r#"6: service "web", backend "b1": address: is missing: add it"#,
+    ),
+    (
+        "[[service.backend]]\n\nname = 'b1'\naddress = '10.0.0'",
+        r#"9: service "web", backend "b1": address: "10.0.0" is not an IP address: write it like "10.0.0.2""#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nport = 0",
+        r#"9: service "web", backend "b1": port: 0 is below 1: use 1 to 65535"#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nport = 70000",
+        r#"9: service "web", backend "b1": port: 70000 is above 65535: use 1 to 65535"#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nweight = 2000",
+        r#"9: service "web", backend "b1": weight: 2000 is above 1000: use 0 to 1000"#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nweight = 1.5",
+        r#"9: service "web", backend "b1": weight: floating point `1.5` does not fit here: use a whole number from 0 to 1000"#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nstate = 'off'",
+        r#"9: service "web", backend "b1": state: `off` is unknown: use `ready` or `drain`"#,
+    ),
+    (
+        "[service.check]\ninterval = '1s'",
+        r#"6: service "web", check: type: is missing: add it"#,
+    ),
+    (
+        "[service.check]\ntype = 'udp'",
+        r#"7: service "web", check: type: `udp` is unknown: use `tcp` or `http`"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\n\npath = '/'",
+        r#"9: service "web", check: path: only an http check has it: remove it or use type = "http""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nstatus = 1000",
+        r#"8: service "web", check: status: "1000" is not a status or a range of them: use 100 to 599, like 200 or "200-399""#,
+    ),
+    (
+        "check = { type = 'http', path = 'x' }",
+        r#"6: service "web", check: path: "x" is not a path of a URL: write it like "/health?full=1""#,
+    ),
+    (
+        "check.type = 'tcp'\ncheck.timeout = '2s'",
+        r#"7: service "web", check: timeout: 2s is above 1s: use 1ms to 1s (at most the interval)"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\ninterval = '1ms'",
+        r#"8: service "web", check: interval: 1ms is below 10ms: use 10ms to 1day"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\ntimeout = '0s'",
+        r#"8: service "web", check: timeout: 0s is below 1ms: use 1ms to 1s (at most the interval)"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nrise = 0",
+        r#"8: service "web", check: rise: 0 is below 1: use 1 to 100"#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a b'",
+        r#"8: service "web", check: host: "a b" is not a host: write it like "www.example.com""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nbody = ''",
+        r#"8: service "web", check: body: is empty: leave it out or give a text"#,
+    ),
+    (
+        "algorithm = 'random'",
+        r#"6: service "web": algorithm: `random` is unknown: use `maglev`"#,
+    ),
+    (
+        "mode = 'dsr'",
+        r#"6: service "web": mode: `dsr` is unknown: use `nat`"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '2001:db8::1'",
+        r#"7: service "web", backend "2001:db8::1": address: IPv6 address 2001:db8::1 is not served yet: use an IPv4 address"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '127.0.0.1'",
+        r#"7: service "web", backend "127.0.0.1": address: 127.0.0.1 is a loopback address: use one that other hosts reach"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '0.0.0.0'",
+        r#"7: service "web", backend "0.0.0.0": address: 0.0.0.0 is an unspecified address: use one that other hosts reach"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '224.0.0.1'",
+        r#"7: service "web", backend "224.0.0.1": address: 224.0.0.1 is a multicast address: use one that other hosts reach"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '255.255.255.255'",
+        r#"7: service "web", backend "255.255.255.255": address: 255.255.255.255 is a broadcast address: use one that other hosts reach"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '192.0.2.10'",
+        r#"7: service "web", backend "192.0.2.10": address: 192.0.2.10 is a VIP of service "web": use the server's own address"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\nname = 'a/b'",
+        r#"8: service "web", backend "a/b": name: "a/b" is not a name: use 1 to 64 letters, digits, '.', '_', ':' or '-', the first a letter or digit"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\nname = ''",
+        r#"8: service "web", backend "": name: "" is not a name: use 1 to 64 letters, digits, '.', '_', ':' or '-', the first a letter or digit"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\n[[service.backend]]\naddress = '10.0.0.2'\nport = 80",
+        r#"9: service "web", backend "10.0.0.2:80": address: port 80 of 10.0.0.2 is already backend "10.0.0.2": remove one"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\n[[service.backend]]\naddress = '10.0.0.2'\nport = 80\nname = 'b2'",
+        r#"9: service "web", backend "b2": address: port 80 of 10.0.0.2 is already backend "10.0.0.2": remove one"#,
+    ),
+    (
+        "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\n[[service.backend]]\naddress = '10.0.0.3'\nport = 80\nname = 'b1'",
+        r#"12: service "web", backend "b1": name: another backend of the service has this name: rename one"#,
+    ),
+    (
+        "[[service]]\nname = 'web'\nvip = '192.0.2.11:80/tcp'",
+        r#"7: service "web": name: another service has this name: rename one"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = ['192.0.2.11:80/tcp',\n'192.0.2.10:80/tcp']",
+        r#"9: service "b": vip: 192.0.2.10:80/tcp is already a VIP of service "web": use another address, port or protocol"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = ['192.0.2.11:80/tcp',\n'192.0.2.11:80/tcp']",
+        r#"9: service "b": vip: 192.0.2.11:80/tcp is there twice: remove one"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = []",
+        r#"8: service "b": vip: there is none: give at least one"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '192.0.2.10:0/tcp'",
+        r#"8: service "b": vip: port 0 is below 1: use 1 to 65535"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '192.0.2.10:99999/tcp'",
+        r#"8: service "b": vip: "192.0.2.10:99999/tcp" is not an address and a port: write it like "192.0.2.10:80/tcp""#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '192.0.2.10:80'",
+        r#"8: service "b": vip: "192.0.2.10:80" has no protocol: write it like "192.0.2.10:80/tcp""#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = 80",
+        r#"8: service "b": vip: integer `80` does not fit here: use a VIP like "192.0.2.10:80/tcp" or a list of them"#,
+    ),
+    (
+        "[[service]]\nname = 'b'",
+        r#"6: service "b": vip: is missing: add it"#,
+    ),
+    (
+        "[[service]]\nvip = '192.0.2.10:80'",
+        r#"7: service number 2: vip: "192.0.2.10:80" has no protocol: write it like "192.0.2.10:80/tcp""#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '[2001:db8::1]:80/tcp'",
+        r#"8: service "b": vip: IPv6 address 2001:db8::1 is not served yet: use an IPv4 address"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = ['192.0.2.11:80/tcp', '192.0.2.11:81/tcp']\n[service.check]\ntype = 'tcp'\n[[service.backend]]\naddress='10.0.0.2'",
+        r#"9: service "b", check: port: backend "10.0.0.2" serves the ports of several VIPs: give the one to probe"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '192.0.2.11:53/udp'\n[service.check]\ntype = 'tcp'\n[[service.backend]]\naddress='10.0.0.2'\nport=53",
+        r#"9: service "b", check: port: a probe by TCP says nothing of a UDP port: give the port to probe"#,
+    ),
+    (
+        "[limits]\nservices = 1\n[[service]]\nname = 'b'\nvip = '192.0.2.11:53/udp'",
+        r#"8: service "b": 2 services are more than the 1 that fit: raise limits.services or remove a service"#,
+    ),
+    (
+        "[[service.backend]]\naddress = '10.0.0.2'\n[[service.backend]]\naddress = '10.0.0.3'\n[limits]\nbackends = 1",
+        r#"3: service "web": 2 backends are more than the 1 that fit: raise limits.backends or remove some"#,
+    ),
+    (
+        "[[interface]]\nname = 'eth0'",
+        r#"7: interface "eth0": name: the interface is there twice: remove one"#,
+    ),
+    (
+        "[[interface]]\nname = 'eth0/1'",
+        r#"7: interface "eth0/1": name: "eth0/1" cannot be an interface: give a name that `ip link` shows"#,
+    ),
+    (
+        "[[interface]]\nname = 'eth01234567890123'",
+        r#"7: interface "eth01234567890123": name: "eth01234567890123" cannot be an interface: give a name that `ip link` shows"#,
+    ),
+];
+
+fn error(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn bad_values_are_named_with_line_thing_field_and_remedy() {
+    for (text, expected) in FILES {
+        assert_eq!(error(text), format!("xlb.toml:{expected}"), "{text}");
+    }
+    for (more, expected) in SERVICES {
+        assert_eq!(error(&web(more)), format!("xlb.toml:{expected}"), "{more}");
+    }
+}
+
+#[test]
+fn an_error_stays_one_line_of_bearable_length_whatever_it_quotes() {
+    let long = "x".repeat(10_000);
+    for name in ["a\\nb\\u0000c", &long] {
+        for text in [
+            web(&format!("[[service]]\nname = \"{name}\"\nvip = []")),
+            format!("\"{name}\" = 1"),
+            web(&format!("mode = \"{name}\"")),
+        ] {
+            let error = error(&text);
+            assert!(
+                !error.contains(char::is_control) && error.len() < 600,
+                "{error:?}"
+            );
+        }
+    }
+}

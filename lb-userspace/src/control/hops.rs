@@ -1,0 +1,136 @@
+//! Next hops: from the addresses that the agent resolves to the indexes that backends' words carry.
+//!
+//! An entry is never changed while a word names it: a new way is written to a free entry first, then the words turn to it, so
+//! that no packet leaves with half of one MAC address and half of another.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use lb_common::{backend::BackendWord, next_hop::NextHop};
+
+use crate::datapath::Snapshot;
+
+/// Which entries hold what, and which address uses which.
+#[derive(Clone, Debug)]
+pub struct Hops {
+    entries: BTreeMap<u32, NextHop>,
+    by_address: BTreeMap<IpAddr, u32>,
+    /// Why an address has no next hop.
+    unresolved: BTreeMap<IpAddr, String>,
+    /// Free entries are searched for from here on, so that one that was left rests as long as possible.
+    next: u32,
+    capacity: u32,
+}
+
+impl Hops {
+    /// The next hops that an earlier agent has left, with room for `capacity`.
+    #[must_use]
+    pub fn adopt(snapshot: &Snapshot, capacity: u32) -> Self {
+        let by_address = snapshot.backends.values().filter_map(|(backend, word)| {
+            let index = word.next_hop();
+            snapshot.next_hops.contains_key(&index).then_some((backend.addr.into(), index))
+        });
+        Self {
+            entries: snapshot.next_hops.clone(),
+            by_address: by_address.collect(),
+            unresolved: BTreeMap::new(),
+            next: 1,
+            capacity: capacity.min(BackendWord::MAX_NEXT_HOP),
+        }
+    }
+
+    /// The index for a backend at `address`, 0 while there is none.
+    #[must_use]
+    pub fn index(&self, address: IpAddr) -> u32 {
+        self.by_address.get(&address).copied().unwrap_or(0)
+    }
+
+    /// The way to `address`.
+    #[must_use]
+    pub fn get(&self, address: IpAddr) -> Option<NextHop> {
+        self.entries.get(self.by_address.get(&address)?).copied()
+    }
+
+    /// Why there is no way to `address`.
+    #[must_use]
+    pub fn why_not(&self, address: IpAddr) -> Option<&str> {
+        self.unresolved.get(&address).map(String::as_str)
+    }
+
+    /// Takes in what was resolved; gives an entry to write, if one is needed. After it is written, the words of the backends
+    /// at `address` follow [`index`](Self::index).
+    pub fn resolve(&mut self, address: IpAddr, hop: Result<NextHop, String>) -> Option<(u32, NextHop)> {
+        let hop = match hop {
+            Ok(hop) => hop,
+            Err(reason) => {
+                self.by_address.remove(&address);
+                self.unresolved.insert(address, reason);
+                return None;
+            }
+        };
+        self.unresolved.remove(&address);
+        if self.get(address) == Some(hop) {
+            return None;
+        }
+        if let Some((&index, _)) = self.entries.iter().find(|(_, entry)| **entry == hop) {
+            self.by_address.insert(address, index);
+            return None;
+        }
+        let used: BTreeSet<u32> = self.by_address.values().copied().collect();
+        let index = (self.next..=self.capacity).chain(1..self.next).find(|index| !used.contains(index))?;
+        self.next = index + 1;
+        self.entries.insert(index, hop);
+        self.by_address.insert(address, index);
+        Some((index, hop))
+    }
+
+    /// Forgets the addresses that no backend has any more.
+    pub fn retain(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.by_address.retain(|address, _| addresses.contains(address));
+        self.unresolved.retain(|address, _| addresses.contains(address));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(last: u8) -> NextHop {
+        NextHop { ifindex: 2, destination_mac: [2, 0, 0, 0, 0, last], source_mac: [2, 0, 0, 0, 1, 0] }
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn one_gateway_is_one_entry() {
+        let mut hops = Hops::adopt(&Snapshot::default(), 8);
+        assert_eq!(hops.resolve(address(1), Ok(hop(9))), Some((1, hop(9))));
+        assert_eq!(hops.resolve(address(2), Ok(hop(9))), None);
+        assert_eq!((hops.index(address(1)), hops.index(address(2)), hops.index(address(3))), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_new_way_never_overwrites_one_in_use() {
+        let mut hops = Hops::adopt(&Snapshot::default(), 3);
+        hops.resolve(address(1), Ok(hop(1)));
+        hops.resolve(address(2), Ok(hop(2)));
+        assert_eq!(hops.resolve(address(1), Ok(hop(3))), Some((3, hop(3))));
+        // Entry 1 is free now, entries 2 and 3 are not.
+        assert_eq!(hops.resolve(address(2), Ok(hop(4))), Some((1, hop(4))));
+        assert_eq!(hops.get(address(1)), Some(hop(3)));
+    }
+
+    #[test]
+    fn losing_the_way_says_why() {
+        let mut hops = Hops::adopt(&Snapshot::default(), 3);
+        hops.resolve(address(1), Ok(hop(1)));
+        assert_eq!(hops.resolve(address(1), Err("no route".into())), None);
+        assert_eq!((hops.index(address(1)), hops.why_not(address(1))), (0, Some("no route")));
+        hops.retain(&BTreeSet::new());
+        assert_eq!(hops.why_not(address(1)), None);
+    }
+}

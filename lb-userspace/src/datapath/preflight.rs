@@ -1,0 +1,117 @@
+//! Can this host run a balancer? Every "no" is one line that names the thing and the remedy.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::{statfs, utsname};
+
+/// Oldest kernel that has all we use: coarse clock helper 5.11, bounded loops 5.3, XDP links 5.9; the stable series from
+/// which on they have been seen together.
+const OLDEST_KERNEL: (u32, u32) = (5, 15);
+/// Magic number of a BPF file system (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON` and `CAP_BPF` (include/uapi/linux/capability.h).
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Checks privileges, kernel and BPF type information.
+///
+/// # Errors
+/// The first thing that is missing.
+pub fn check() -> Result<()> {
+    privileges(&fs::read_to_string("/proc/self/status").context("read /proc/self/status")?)?;
+    let system = utsname::uname().context("ask for the kernel's version")?;
+    kernel(&system.release().to_string_lossy())?;
+    type_information(Path::new("/sys/kernel/btf/vmlinux"))
+}
+
+/// Checks that `directory` or, if that is to be made, its parent lies on a BPF file system.
+///
+/// # Errors
+/// When it does not, with the command that mounts one.
+pub fn bpf_file_system(directory: &Path) -> Result<()> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let on = statfs::statfs(existing).with_context(|| format!("look at {}", existing.display()))?;
+    ensure!(
+        on.filesystem_type().0 == BPF_FS_MAGIC,
+        "pin_dir {}: not on a BPF file system: run 'mount -t bpf bpf /sys/fs/bpf', or set node.pin_dir to a place on one",
+        directory.display()
+    );
+    Ok(())
+}
+
+fn privileges(status: &str) -> Result<()> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .context("read the capabilities of this process")?;
+    let has = |capability: u32| effective & 1 << capability != 0;
+    let may_load = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
+    ensure!(
+        may_load && has(CAP_NET_ADMIN),
+        "not enough privileges to load and attach an XDP program: run as root (or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)"
+    );
+    Ok(())
+}
+
+fn kernel(release: &str) -> Result<()> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        bail!("kernel {release}: cannot tell its version");
+    };
+    let (oldest_major, oldest_minor) = OLDEST_KERNEL;
+    ensure!(
+        (major, minor) >= OLDEST_KERNEL,
+        "kernel {release} is too old: xlb needs {oldest_major}.{oldest_minor} or newer"
+    );
+    Ok(())
+}
+
+fn type_information(file: &Path) -> Result<()> {
+    ensure!(
+        file.exists(),
+        "{}: the kernel has no BPF type information: use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        file.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_refused_by_name() {
+        let refusal = kernel("5.10.0-28-amd64").unwrap_err().to_string();
+        assert_eq!(refusal, "kernel 5.10.0-28-amd64 is too old: xlb needs 5.15 or newer");
+        kernel("4.19.0").unwrap_err();
+        kernel("5.15.0").unwrap();
+        kernel("6.1.0-44-amd64").unwrap();
+        kernel("10.0").unwrap();
+        kernel("strange").unwrap_err();
+    }
+
+    #[test]
+    fn a_kernel_without_type_information_is_refused() {
+        let refusal = type_information(Path::new("/nonexistent/vmlinux")).unwrap_err().to_string();
+        assert!(refusal.contains("CONFIG_DEBUG_INFO_BTF=y"), "{refusal}");
+    }
+
+    #[test]
+    fn capabilities_decide_not_the_user_id() {
+        privileges("CapEff:\t000001ffffffffff").unwrap();
+        privileges("CapEff:\t000000c000001000").unwrap();
+        assert!(privileges("CapEff:\t0000000000000000").unwrap_err().to_string().contains("run as root"));
+        privileges("CapEff:\t0000008000001000").unwrap_err();
+        privileges("no such line").unwrap_err();
+    }
+
+    #[test]
+    fn an_ordinary_directory_is_no_place_for_pins() {
+        let refusal = bpf_file_system(Path::new("/proc/nothing/here")).unwrap_err().to_string();
+        assert!(refusal.contains("mount -t bpf bpf /sys/fs/bpf"), "{refusal}");
+    }
+}

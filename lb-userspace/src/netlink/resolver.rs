@@ -1,0 +1,228 @@
+//! Follows the kernel's tables and tells when the way to a backend changes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use futures_util::{Stream, StreamExt as _};
+use lb_common::next_hop::NextHop;
+use rtnetlink::{
+    Handle, MulticastGroup,
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_route::RouteNetlinkMessage,
+    sys::SocketAddr,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use crate::netlink::{
+    decide::{self, Neighbour, NeighbourKey, Way},
+    links::{self, Link},
+    tables,
+};
+
+/// What a change of these can turn a way.
+const GROUPS: &[MulticastGroup] = &[
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
+];
+/// How often everything is looked at without cause, and neighbours are kept fresh.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Changes come in bursts: this long after the last one, but at most `BURST` after the first, the tables are read.
+const QUIET: Duration = Duration::from_millis(5);
+const BURST: Duration = Duration::from_millis(50);
+/// Pause before a broken netlink socket is replaced.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A way that was found, lost or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    pub address: IpAddr,
+    /// The next hop, or why there is none.
+    pub hop: Result<NextHop, String>,
+    /// Name of the interface of the next hop.
+    pub interface: Option<String>,
+}
+
+type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
+
+/// The running resolver; ends when dropped.
+#[derive(Debug)]
+pub struct Resolver(JoinHandle<()>);
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Resolver {
+    /// Follows the ways to all `targets` and sends each that changed. Must be called inside a tokio runtime.
+    ///
+    /// A target named by `suspects` is asked for anew: somebody has found that it does not answer.
+    pub fn spawn(
+        targets: watch::Receiver<BTreeSet<IpAddr>>,
+        suspects: mpsc::Receiver<IpAddr>,
+        out: mpsc::Sender<Resolution>,
+    ) -> Self {
+        let mut task = Task { targets, suspects, out, told: BTreeMap::new(), neighbours: BTreeMap::new() };
+        Self(tokio::spawn(async move {
+            while let Err(error) = task.run().await {
+                log::warn!("routes and neighbours are not followed for a moment: {error:#}");
+                sleep(RETRY).await;
+            }
+        }))
+    }
+}
+
+struct Task {
+    targets: watch::Receiver<BTreeSet<IpAddr>>,
+    suspects: mpsc::Receiver<IpAddr>,
+    out: mpsc::Sender<Resolution>,
+    /// What was told last.
+    told: BTreeMap<IpAddr, Result<NextHop, String>>,
+    /// The neighbour that each target is behind.
+    neighbours: BTreeMap<IpAddr, NeighbourKey>,
+}
+
+impl Task {
+    /// Runs on one netlink socket. Ends well when nobody wants to know any more.
+    async fn run(&mut self) -> Result<()> {
+        let (connection, handle, mut messages) =
+            rtnetlink::new_multicast_connection(GROUPS).context("open a netlink socket")?;
+        let connection = tokio::spawn(connection);
+        let ended = self.follow(&handle, &mut messages).await;
+        connection.abort();
+        ended
+    }
+
+    async fn follow(&mut self, handle: &Handle, messages: &mut (impl Stream<Item = Message> + Unpin)) -> Result<()> {
+        let mut period = Instant::now();
+        loop {
+            let due = Instant::now() >= period;
+            if due {
+                period = Instant::now() + PERIOD;
+            }
+            if self.refresh(handle, due).await?.is_none() {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = self.targets.changed() => if changed.is_err() { return Ok(()) },
+                suspect = self.suspects.recv() => match suspect {
+                    Some(address) => self.suspect(handle, address).await,
+                    None => return Ok(()),
+                },
+                () = change(messages, &self.neighbours) => {}
+                () = sleep_until(period) => {}
+            }
+        }
+    }
+
+    /// Reads the tables and tells what has changed; keeps neighbours fresh when `due`. `None` when nobody listens any more.
+    async fn refresh(&mut self, handle: &Handle, due: bool) -> Result<Option<()>> {
+        let links: BTreeMap<u32, Link> = links::all(handle).await?.into_iter().map(|link| (link.index, link)).collect();
+        let neighbours = tables::neighbours(handle).await?;
+        let targets = self.targets.borrow_and_update().clone();
+        self.told.retain(|address, _| targets.contains(address));
+        self.neighbours.retain(|address, _| targets.contains(address));
+        let mut asked = BTreeSet::new();
+        for address in targets {
+            let route = tables::route(handle, address).await;
+            let way = decide::way(address, &route, &links, &neighbours);
+            let wanted = self.wanted(address, &way, due, &neighbours);
+            if let Some(neighbour) = wanted
+                && asked.insert(neighbour)
+            {
+                tables::ask_for(handle, neighbour).await;
+            }
+            if self.tell(address, way, &links).await.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// The neighbour that the kernel has to be asked about: one that it does not know, and from time to time one that it is
+    /// not sure of or that did not answer.
+    fn wanted(
+        &mut self,
+        address: IpAddr,
+        way: &Way,
+        due: bool,
+        neighbours: &BTreeMap<NeighbourKey, Neighbour>,
+    ) -> Option<NeighbourKey> {
+        let (neighbour, ask) = match way {
+            Way::Found { neighbour, fresh, .. } => (*neighbour, due && !fresh),
+            Way::Unknown { neighbour } => (*neighbour, due || !neighbours.contains_key(neighbour)),
+            Way::No { neighbour: Some(neighbour), .. } => (*neighbour, due),
+            Way::No { neighbour: None, .. } => {
+                self.neighbours.remove(&address);
+                return None;
+            }
+        };
+        self.neighbours.insert(address, neighbour);
+        ask.then_some(neighbour)
+    }
+
+    async fn tell(&mut self, address: IpAddr, way: Way, links: &BTreeMap<u32, Link>) -> Option<()> {
+        let hop = match way {
+            Way::Found { hop, .. } => Ok(hop),
+            Way::No { reason, .. } => Err(reason),
+            // The way that was known goes on until the kernel has its answer.
+            Way::Unknown { .. } => return Some(()),
+        };
+        if self.told.get(&address) == Some(&hop) {
+            return Some(());
+        }
+        self.told.insert(address, hop.clone());
+        let interface = hop.as_ref().ok().and_then(|hop| links.get(&hop.ifindex)).map(|link| link.name.clone());
+        self.out.send(Resolution { address, hop, interface }).await.ok()
+    }
+
+    async fn suspect(&mut self, handle: &Handle, address: IpAddr) {
+        let Some(&key) = self.neighbours.get(&address) else { return };
+        let fixed = match tables::neighbours(handle).await {
+            Ok(neighbours) => matches!(neighbours.get(&key), Some(Neighbour::Known { fixed: true, .. })),
+            Err(_) => true,
+        };
+        if !fixed {
+            tables::ask_anew(handle, key).await;
+        }
+    }
+}
+
+/// Waits for a change that matters, and for the end of its burst.
+async fn change(messages: &mut (impl Stream<Item = Message> + Unpin), used: &BTreeMap<IpAddr, NeighbourKey>) {
+    loop {
+        match messages.next().await {
+            Some((message, _)) if matters(&message, used) => break,
+            Some(_) => {}
+            // The socket is gone; the next question to the kernel will say so.
+            None => return sleep(RETRY).await,
+        }
+    }
+    let end = Instant::now() + BURST;
+    while let Ok(Some(_)) = timeout_at(end.min(Instant::now() + QUIET), messages.next()).await {}
+}
+
+/// Whether a message may turn a way. Of neighbours only those that we use do.
+fn matters(message: &NetlinkMessage<RouteNetlinkMessage>, used: &BTreeMap<IpAddr, NeighbourKey>) -> bool {
+    match &message.payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour),
+        ) => tables::subject(neighbour).is_some_and(|key| used.values().any(|used| *used == key)),
+        _ => true,
+    }
+}
