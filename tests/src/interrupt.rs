@@ -1,0 +1,75 @@
+//! Ctrl-C and SIGTERM.
+//!
+//! A program with long loops asks for [`flag`] and leaves them early, so that its destructors run; a second Ctrl-C
+//! then ends it at once. In every other program that builds a lab (a test), the first one removes the lab and ends
+//! the program, for a signal runs no destructors.
+
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::unistd::write;
+
+use crate::scope;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static POLLED: AtomicBool = AtomicBool::new(false);
+static WAKE: OnceLock<PipeWriter> = OnceLock::new();
+
+/// Becomes true at the first SIGINT or SIGTERM. From this call on the caller ends the program, not this module.
+pub fn flag() -> io::Result<&'static AtomicBool> {
+    POLLED.store(true, Ordering::Relaxed);
+    install()?;
+    Ok(&INTERRUPTED)
+}
+
+/// Whether a SIGINT or SIGTERM has come.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Sets the handlers, once for the process.
+pub(crate) fn install() -> io::Result<()> {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let (mut reader, writer) = io::pipe()?;
+    let _ = WAKE.set(writer);
+    thread::Builder::new().name("interrupt".into()).spawn(move || {
+        let mut signal = [0];
+        while reader.read_exact(&mut signal).is_ok() {
+            if !POLLED.load(Ordering::Relaxed) {
+                remove_and_end(signal[0]);
+            }
+        }
+    })?;
+    // The default comes back with the first signal: the second ends a program that does not look at the flag.
+    let flags = SaFlags::SA_RESTART | SaFlags::SA_RESETHAND;
+    let action = SigAction::new(SigHandler::Handler(on_signal), flags, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler only does what is safe in one: an atomic store, a OnceLock read and write(2).
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
+extern "C" fn on_signal(signal: i32) {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    if let Some(wake) = WAKE.get() {
+        // Nothing could be done here about a failure.
+        let _ = write(wake.as_fd(), &[u8::try_from(signal).unwrap_or(0)]);
+    }
+}
+
+fn remove_and_end(signal: u8) {
+    let _ = writeln!(io::stderr(), "\nlab: interrupted, removing");
+    scope::remove_own();
+    let signal = Signal::try_from(i32::from(signal)).unwrap_or(Signal::SIGTERM);
+    // The handler is the default by now: this ends the process the way its parent expects.
+    let _ = raise(signal);
+    std::process::exit(1);
+}

@@ -1,0 +1,50 @@
+//! Real servers on hosts: nginx, a UDP echo, a TCP echo. Each ends when its handle is dropped.
+
+mod nginx;
+mod tcp_echo;
+mod udp_echo;
+
+pub mod files;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+
+use crate::host::Host;
+use crate::preflight;
+
+pub use nginx::{Nginx, NginxBuilder};
+pub use tcp_echo::TcpEcho;
+pub use udp_echo::UdpEcho;
+
+impl Host {
+    /// nginx on port 80; [`Host::nginx_with`] for more.
+    pub fn nginx(&self) -> Result<Nginx> {
+        self.nginx_with().start()
+    }
+
+    /// nginx on other ports, or with files to serve.
+    pub fn nginx_with(&self) -> NginxBuilder {
+        NginxBuilder::new(self)
+    }
+
+    /// A UDP echo on `port` of every address.
+    pub fn udp_echo(&self, port: u16) -> Result<UdpEcho> {
+        UdpEcho::start(self, port)
+    }
+
+    /// A TCP server on `port` of every address that greets with the host's name and a newline, then echoes.
+    pub fn tcp_echo(&self, port: u16) -> Result<TcpEcho> {
+        TcpEcho::start(self, port)
+    }
+}
+
+/// Every address, of IPv4 too: an IPv6 socket takes both.
+fn any(port: u16) -> SocketAddr {
+    let any = if preflight::has_ipv6() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    SocketAddr::new(any, port)
+}

@@ -1,0 +1,193 @@
+//! nginx with a configuration of its own.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::host::Host;
+use crate::preflight;
+use crate::process::Process;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves `/` and every other path with the host's name, `/health` with `ok`, and `/files/` from a directory.
+#[derive(Debug)]
+pub struct Nginx {
+    host: Host,
+    ports: Vec<u16>,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+/// What an nginx shall serve.
+#[derive(Debug)]
+pub struct NginxBuilder {
+    host: Host,
+    ports: Vec<u16>,
+    files: Option<PathBuf>,
+}
+
+impl NginxBuilder {
+    pub(super) fn new(host: &Host) -> Self {
+        Self {
+            host: host.clone(),
+            ports: vec![80],
+            files: None,
+        }
+    }
+
+    /// The ports to listen on, instead of 80.
+    pub fn ports(mut self, ports: &[u16]) -> Self {
+        self.ports = ports.to_vec();
+        self
+    }
+
+    /// The directory that `/files/` shows.
+    pub fn files(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.files = Some(dir.into());
+        self
+    }
+
+    /// Starts it and waits until it accepts connections.
+    pub fn start(self) -> Result<Nginx> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let dir = self
+            .host
+            .dir
+            .join(format!("nginx-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let files = self.files.unwrap_or_else(|| dir.clone());
+        let config = config(&self.host.name, &self.ports, &dir, &files);
+        fs::write(dir.join("nginx.conf"), config).context("write nginx's configuration")?;
+        let mut nginx = Nginx {
+            host: self.host,
+            ports: self.ports,
+            dir,
+            process: None,
+        };
+        nginx.start()?;
+        Ok(nginx)
+    }
+}
+
+impl Nginx {
+    /// Where it listens: the host's address and the first port.
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::new(
+            self.host.addr.into(),
+            self.ports.first().copied().unwrap_or_default(),
+        )
+    }
+
+    /// A URL of it, past any balancer. `path` begins with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr())
+    }
+
+    /// Kills it and its workers with SIGKILL: its connections are reset, new ones refused.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again after [`Nginx::stop`].
+    pub fn start(&mut self) -> Result<()> {
+        self.stop();
+        let mut command = self.host.ns.command("nginx");
+        // The log named here holds until the configuration has been read.
+        command
+            .arg("-e")
+            .arg("stderr")
+            .arg("-p")
+            .arg(&self.dir)
+            .arg("-c")
+            .arg(self.dir.join("nginx.conf"));
+        let what = format!("nginx on {}", self.host.name);
+        let mut process = Process::spawn(&what, command, &self.dir.join("nginx.log"))?;
+        let addr = self.addr();
+        self.host
+            .ns
+            .run(|| process.wait_ready(PATIENCE, || TcpStream::connect(addr).is_ok()))??;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Freezes it: the kernel still completes handshakes, nobody answers.
+    pub fn pause(&self) -> Result<()> {
+        self.process
+            .as_ref()
+            .context("nginx is not running")?
+            .signal(Signal::SIGSTOP)
+    }
+
+    /// Ends a [`Nginx::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.process
+            .as_ref()
+            .context("nginx is not running")?
+            .signal(Signal::SIGCONT)
+    }
+
+    /// Makes `/health` answer 200 or 503.
+    pub fn set_healthy(&self, healthy: bool) -> Result<()> {
+        let mark = self.dir.join(UNHEALTHY);
+        match if healthy {
+            fs::remove_file(&mark)
+        } else {
+            fs::write(&mark, "")
+        } {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("mark nginx's health"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// While this file is there, `/health` answers 503.
+const UNHEALTHY: &str = "unhealthy";
+
+fn config(name: &str, ports: &[u16], dir: &Path, files: &Path) -> String {
+    let families: &[&str] = if preflight::has_ipv6() {
+        &["0.0.0.0", "[::]"]
+    } else {
+        &["0.0.0.0"]
+    };
+    let addresses = ports
+        .iter()
+        .flat_map(|port| families.iter().map(move |any| format!("{any}:{port}")));
+    let listen: String = addresses
+        .map(|addr| format!("    listen {addr} backlog=4096;\n"))
+        .collect();
+    let (dir, files) = (dir.display(), files.display());
+    format!(
+        r#"daemon off;
+user root;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  default_type text/plain;
+  sendfile on;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  server {{
+{listen}
+    location / {{ return 200 "{name}\n"; }}
+    location = /health {{
+      if (-f {dir}/{UNHEALTHY}) {{ return 503 "unhealthy\n"; }}
+      return 200 "ok\n";
+    }}
+    location /files/ {{ alias {files}/; }}
+  }}
+}}
+"#
+    )
+}
