@@ -18,7 +18,9 @@ impl Addr {
     #[must_use]
     #[inline(always)]
     pub const fn from_v4_word(word: u32) -> Self {
-        Self { words: [0, 0, MAPPED, word] }
+        Self {
+            words: [0, 0, MAPPED, word],
+        }
     }
 
     /// The IPv4 address as the word that stands in the packet; meaningless for IPv6.
@@ -58,7 +60,9 @@ impl From<IpAddr> for Addr {
         };
         let bytes = v6.octets();
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        Self { words: [word(0), word(4), word(8), word(12)] }
+        Self {
+            words: [word(0), word(4), word(8), word(12)],
+        }
     }
 }
 

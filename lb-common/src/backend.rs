@@ -81,7 +81,8 @@ impl BackendWord {
     #[inline(always)]
     pub const fn keeps_flow_of(self, generation: u32) -> bool {
         let state = self.0 & 0xff;
-        (state == BackendState::Up as u64 || state == BackendState::Drain as u64) && self.generation() == generation
+        (state == BackendState::Up as u64 || state == BackendState::Drain as u64)
+            && self.generation() == generation
     }
 }
 

@@ -90,7 +90,9 @@ impl FlowState {
     #[inline(always)]
     const fn after_fin(self, side: Side) -> Self {
         match (self, side) {
-            (Self::Closed, _) | (Self::BackendFin, Side::Client) | (Self::ClientFin, Side::Backend) => Self::Closed,
+            (Self::Closed, _) | (Self::BackendFin, Side::Client) | (Self::ClientFin, Side::Backend) => {
+                Self::Closed
+            }
             (_, Side::Client) => Self::ClientFin,
             (_, Side::Backend) => Self::BackendFin,
         }
@@ -178,15 +180,29 @@ impl Flow {
 mod tests {
     use super::{FlowState::*, Side::*, tcp::*, *};
 
-    const TIMEOUTS: Timeouts = Timeouts { syn: 10, established: 1_000, fin: 30, udp: 60 };
+    const TIMEOUTS: Timeouts = Timeouts {
+        syn: 10,
+        established: 1_000,
+        fin: 30,
+        udp: 60,
+    };
 
     fn after(packets: &[(Side, u8)]) -> FlowState {
-        packets.iter().fold(Syn, |state, &(side, flags)| state.next(side, flags))
+        packets
+            .iter()
+            .fold(Syn, |state, &(side, flags)| state.next(side, flags))
     }
 
     #[test]
     fn a_connection_from_syn_to_close() {
-        let mut story = [(Client, SYN), (Backend, SYN | ACK), (Client, ACK), (Client, FIN | ACK), (Backend, FIN | ACK)].iter();
+        let mut story = [
+            (Client, SYN),
+            (Backend, SYN | ACK),
+            (Client, ACK),
+            (Client, FIN | ACK),
+            (Backend, FIN | ACK),
+        ]
+        .iter();
         let mut state = Syn;
         for expected in [Syn, Replied, Established, ClientFin, Closed] {
             let &(side, flags) = story.next().unwrap();
@@ -199,13 +215,19 @@ mod tests {
     #[test]
     fn the_client_alone_cannot_establish() {
         assert_eq!(after(&[(Client, SYN), (Client, ACK), (Client, ACK)]), Syn);
-        assert_eq!(after(&[(Client, SYN), (Backend, SYN | ACK), (Client, SYN)]), Replied);
+        assert_eq!(
+            after(&[(Client, SYN), (Backend, SYN | ACK), (Client, SYN)]),
+            Replied
+        );
     }
 
     #[test]
     fn a_flow_met_in_its_middle_needs_both_sides() {
         assert_eq!(after(&[(Client, ACK)]), Syn);
-        assert_eq!(after(&[(Client, ACK), (Backend, ACK), (Client, ACK)]), Established);
+        assert_eq!(
+            after(&[(Client, ACK), (Backend, ACK), (Client, ACK)]),
+            Established
+        );
     }
 
     #[test]
@@ -224,18 +246,38 @@ mod tests {
     }
 
     fn flow(state: FlowState) -> Flow {
-        Flow { last_seen: 1_000, state: u32::from(state.wire()), ..Flow::default() }
+        Flow {
+            last_seen: 1_000,
+            state: u32::from(state.wire()),
+            ..Flow::default()
+        }
     }
 
     #[test]
     fn a_syn_starts_anew_only_where_the_old_flow_is_over_or_expired() {
-        for (state, timeout, over) in
-            [(Syn, 10, false), (Replied, 10, false), (Established, 1_000, false), (ClientFin, 30, true), (Closed, 30, true)]
-        {
+        for (state, timeout, over) in [
+            (Syn, 10, false),
+            (Replied, 10, false),
+            (Established, 1_000, false),
+            (ClientFin, 30, true),
+            (Closed, 30, true),
+        ] {
             let on_time = if over { Claim::Starts } else { Claim::Belongs };
-            assert_eq!(flow(state).claim(SYN, 1_000 + timeout, &TIMEOUTS), on_time, "{state:?}");
-            assert_eq!(flow(state).claim(SYN, 1_001 + timeout, &TIMEOUTS), Claim::Starts, "{state:?}");
-            assert_eq!(flow(state).claim(ACK, 100_000, &TIMEOUTS), Claim::Belongs, "{state:?}");
+            assert_eq!(
+                flow(state).claim(SYN, 1_000 + timeout, &TIMEOUTS),
+                on_time,
+                "{state:?}"
+            );
+            assert_eq!(
+                flow(state).claim(SYN, 1_001 + timeout, &TIMEOUTS),
+                Claim::Starts,
+                "{state:?}"
+            );
+            assert_eq!(
+                flow(state).claim(ACK, 100_000, &TIMEOUTS),
+                Claim::Belongs,
+                "{state:?}"
+            );
         }
     }
 

@@ -35,11 +35,17 @@ impl FlowKey {
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
         let tail = ports | u64::from(self.protocol) << 32;
         if self.source.is_v4() {
-            return hash::siphash13(key, [pair(self.source.v4_word(), self.destination.v4_word()), tail]);
+            return hash::siphash13(
+                key,
+                [pair(self.source.v4_word(), self.destination.v4_word()), tail],
+            );
         }
         let [s0, s1, s2, s3] = self.source.words();
         let [d0, d1, d2, d3] = self.destination.words();
-        hash::siphash13(key, [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3), tail])
+        hash::siphash13(
+            key,
+            [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3), tail],
+        )
     }
 
     /// The key of the packets that answer this one.

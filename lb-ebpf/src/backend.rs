@@ -49,6 +49,10 @@ impl Chosen {
             0 => packet.flow.destination_port,
             port => port,
         };
-        FlowKey { destination: self.backend.addr, destination_port, ..packet.flow }
+        FlowKey {
+            destination: self.backend.addr,
+            destination_port,
+            ..packet.flow
+        }
     }
 }

@@ -9,7 +9,12 @@ static HASH_KEY: Global<[u64; 2]> = Global::new([0; 2]);
 
 /// How long silent flows are remembered.
 #[unsafe(no_mangle)]
-static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts { syn: 0, established: 0, fin: 0, udp: 0 });
+static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts {
+    syn: 0,
+    established: 0,
+    fin: 0,
+    udp: 0,
+});
 
 #[inline(always)]
 pub fn hash_key() -> [u64; 2] {

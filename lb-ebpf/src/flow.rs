@@ -39,7 +39,9 @@ pub enum Known {
 /// Follows a client's packet: the backend of its flow, if that may have it, with the flow's state brought up to date.
 #[inline(always)]
 pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
-    let Some(flow) = find(&packet.flow) else { return Known::Picks };
+    let Some(flow) = find(&packet.flow) else {
+        return Known::Picks;
+    };
     if flow.claim(packet.tcp_flags, now, &config::timeouts()) == Claim::Starts {
         return Known::Picks;
     }
@@ -47,7 +49,9 @@ pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
     if !word.keeps_flow_of(flow.generation) {
         return Known::Picks;
     }
-    let Some(chosen) = backend::chosen(flow.backend, word) else { return Known::Picks };
+    let Some(chosen) = backend::chosen(flow.backend, word) else {
+        return Known::Picks;
+    };
     if now.saturating_sub(flow.last_seen) > IDLE {
         keep_reply(packet, &chosen, flow.service);
     }
@@ -62,20 +66,38 @@ pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
 #[inline(always)]
 pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
     // SAFETY: the value is copied at once; an entry recycled meanwhile yields another flow's reply, which then collides.
-    let Some(reply) = (unsafe { REPLIES.get(chosen.rewritten(packet).reversed()) }).copied() else { return false };
+    let Some(reply) = (unsafe { REPLIES.get(chosen.rewritten(packet).reversed()) }).copied() else {
+        return false;
+    };
     if reply.flow == packet.flow {
         return false;
     }
-    let Some(holder) = find(&reply.flow) else { return false };
-    holder.backend == reply.backend && !holder.state().is_over() && !holder.is_expired(now, &config::timeouts())
+    let Some(holder) = find(&reply.flow) else {
+        return false;
+    };
+    holder.backend == reply.backend
+        && !holder.state().is_over()
+        && !holder.is_expired(now, &config::timeouts())
 }
 
 /// Writes down that the packet's flow belongs to `chosen` from now on.
 #[inline(always)]
-pub fn open(packet: &Packet, service: u32, chosen: &Chosen, came_by: NextHop, now: u64) -> Result<(), Outcome> {
+pub fn open(
+    packet: &Packet,
+    service: u32,
+    chosen: &Chosen,
+    came_by: NextHop,
+    now: u64,
+) -> Result<(), Outcome> {
     forget_reply(packet);
-    let reply = Reply { flow: packet.flow, service, backend: chosen.id };
-    REPLIES.insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_ANY)).map_err(|_| Outcome::FlowTableFull)?;
+    let reply = Reply {
+        flow: packet.flow,
+        service,
+        backend: chosen.id,
+    };
+    REPLIES
+        .insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_ANY))
+        .map_err(|_| Outcome::FlowTableFull)?;
     let state = match packet.flow.protocol {
         protocol if protocol == Protocol::Udp.wire() => FlowState::Udp,
         _ => FlowState::Syn.next(Side::Client, packet.tcp_flags),
@@ -88,7 +110,9 @@ pub fn open(packet: &Packet, service: u32, chosen: &Chosen, came_by: NextHop, no
         state: u32::from(state.wire()),
         client_hop: came_by,
     };
-    FLOWS.insert(packet.flow, flow, u64::from(BPF_ANY)).map_err(|_| Outcome::FlowTableFull)
+    FLOWS
+        .insert(packet.flow, flow, u64::from(BPF_ANY))
+        .map_err(|_| Outcome::FlowTableFull)
 }
 
 /// The flow that a backend's packet answers.
@@ -103,7 +127,9 @@ pub fn reply(key: &FlowKey) -> Option<Reply> {
 /// A flow that was evicted is still answered: its reply entry says all that a rewrite needs.
 #[inline(always)]
 pub fn follow_reply(reply: &Reply, tcp_flags: u8, now: u64) -> Result<NextHop, Outcome> {
-    let Some(flow) = find(&reply.flow) else { return Ok(NextHop::default()) };
+    let Some(flow) = find(&reply.flow) else {
+        return Ok(NextHop::default());
+    };
     if flow.backend != reply.backend {
         return Err(Outcome::StaleReply);
     }
@@ -115,7 +141,11 @@ pub fn follow_reply(reply: &Reply, tcp_flags: u8, now: u64) -> Result<NextHop, O
 /// Writes the reply entry again if it was evicted: the two tables evict on their own.
 #[inline(always)]
 fn keep_reply(packet: &Packet, chosen: &Chosen, service: u32) {
-    let reply = Reply { flow: packet.flow, service, backend: chosen.id };
+    let reply = Reply {
+        flow: packet.flow,
+        service,
+        backend: chosen.id,
+    };
     // It is usually there. Where the table takes no entry, the flow's next packet tries again.
     let _there = REPLIES.insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_NOEXIST));
 }

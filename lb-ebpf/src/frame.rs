@@ -18,8 +18,7 @@ unsafe impl Header for UdpHdr {}
 // SAFETY: bytes.
 unsafe impl<const N: usize> Header for [u8; N] {}
 
-const _: () =
-    assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<TcpHdr>() == 1 && align_of::<UdpHdr>() == 1);
+const _: () = assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<TcpHdr>() == 1 && align_of::<UdpHdr>() == 1);
 
 /// The Ethernet addresses at the head of a frame, destination first.
 #[repr(C)]

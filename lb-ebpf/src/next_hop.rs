@@ -10,7 +10,11 @@ use aya_ebpf::{
 };
 use lb_common::{addr::Addr, limits, next_hop::NextHop, outcome::Outcome};
 
-use crate::{backend::Chosen, frame::{Frame, Macs}, parse::Packet};
+use crate::{
+    backend::Chosen,
+    frame::{Frame, Macs},
+    parse::Packet,
+};
 
 const AF_INET: u8 = 2;
 
@@ -36,7 +40,13 @@ pub fn to_backend(frame: &Frame, packet: &Packet, chosen: &Chosen) -> Result<Nex
 /// The second serves hosts that do not forward (`bpf_fib_lookup` refuses there) and clients on our own link whose Ethernet
 /// address the kernel never had to learn, since their packets do not reach it.
 #[inline(always)]
-pub fn to_client(frame: &Frame, packet: &Packet, vip: Addr, client: Addr, came_by: NextHop) -> Result<NextHop, Outcome> {
+pub fn to_client(
+    frame: &Frame,
+    packet: &Packet,
+    vip: Addr,
+    client: Addr,
+    came_by: NextHop,
+) -> Result<NextHop, Outcome> {
     match fib(frame, packet, vip, client) {
         Err(_) if came_by.ifindex != 0 => Ok(came_by),
         found => found,
@@ -47,9 +57,11 @@ pub fn to_client(frame: &Frame, packet: &Packet, vip: Addr, client: Addr, came_b
 #[inline(always)]
 pub fn of_ingress(frame: &Frame) -> NextHop {
     match frame.header::<Macs>(0) {
-        Some(macs) => {
-            NextHop { ifindex: frame.ingress(), destination_mac: macs.source, source_mac: macs.destination }
-        }
+        Some(macs) => NextHop {
+            ifindex: frame.ingress(),
+            destination_mac: macs.source,
+            source_mac: macs.destination,
+        },
         None => NextHop::default(),
     }
 }
@@ -81,12 +93,19 @@ fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Resul
     query.__bindgen_anon_4.ipv4_dst = destination.v4_word();
     // SAFETY: `query` lives on this stack frame and its size is passed.
     let answer = unsafe {
-        bpf_fib_lookup(frame.raw_context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, 0)
+        bpf_fib_lookup(
+            frame.raw_context(),
+            (&raw mut query).cast(),
+            size_of::<FibLookup>() as i32,
+            0,
+        )
     };
     match answer as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => {
-            Ok(NextHop { ifindex: query.ifindex, destination_mac: query.dmac, source_mac: query.smac })
-        }
+        BPF_FIB_LKUP_RET_SUCCESS => Ok(NextHop {
+            ifindex: query.ifindex,
+            destination_mac: query.dmac,
+            source_mac: query.smac,
+        }),
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Outcome::NoNeighbour),
         _ => Err(Outcome::NoRoute),
     }

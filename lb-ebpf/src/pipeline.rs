@@ -41,7 +41,9 @@ pub fn run(frame: &mut Frame) -> Result<Sent, Outcome> {
 
 #[inline(always)]
 fn to_backend(frame: &mut Frame, packet: &Packet, service: &Service) -> Result<Sent, Outcome> {
-    let Some(ForwardMode::Nat) = ForwardMode::from_wire(service.mode) else { return Err(Outcome::BadConfig) };
+    let Some(ForwardMode::Nat) = ForwardMode::from_wire(service.mode) else {
+        return Err(Outcome::BadConfig);
+    };
     nat::check(frame, packet)?;
     let now = clock::now();
     let came_by = next_hop::of_ingress(frame);
@@ -55,7 +57,10 @@ fn to_backend(frame: &mut Frame, packet: &Packet, service: &Service) -> Result<S
     }
     nat::rewrite(frame, packet, &chosen.rewritten(packet))?;
     count::inward(service.id, chosen.id, packet.len, opened);
-    Ok(Sent { outcome: Outcome::Forwarded, action: next_hop::send(frame, &hop) })
+    Ok(Sent {
+        outcome: Outcome::Forwarded,
+        action: next_hop::send(frame, &hop),
+    })
 }
 
 #[inline(always)]
@@ -66,5 +71,8 @@ fn to_client(frame: &mut Frame, packet: &Packet, reply: &Reply) -> Result<Sent, 
     let hop = next_hop::to_client(frame, packet, reply.flow.destination, client, came_by)?;
     nat::rewrite(frame, packet, &reply.flow.reversed())?;
     count::outward(reply.service, reply.backend, packet.len);
-    Ok(Sent { outcome: Outcome::Returned, action: next_hop::send(frame, &hop) })
+    Ok(Sent {
+        outcome: Outcome::Returned,
+        action: next_hop::send(frame, &hop),
+    })
 }

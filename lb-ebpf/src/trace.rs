@@ -10,7 +10,9 @@ use crate::frame::Frame;
 /// Logs what became of a packet. The addresses are those on the wire now, after a rewrite.
 #[inline(always)]
 pub fn packet(frame: &Frame, outcome: Outcome) {
-    let Some(ip) = frame.header::<Ipv4Hdr>(EthHdr::LEN) else { return };
+    let Some(ip) = frame.header::<Ipv4Hdr>(EthHdr::LEN) else {
+        return;
+    };
     let source = u32::from_be_bytes(ip.src_addr);
     let destination = u32::from_be_bytes(ip.dst_addr);
     debug!(

@@ -19,8 +19,12 @@ const HASH_KEY: &str = "hash.key";
 pub fn hash_key(directory: &Path) -> Result<[u64; 2]> {
     let path = directory.join(HASH_KEY);
     match fs::read_to_string(&path) {
-        Ok(text) => parse(text.trim())
-            .with_context(|| format!("{}: not a key of 32 hexadecimal digits: mend or remove the file", path.display())),
+        Ok(text) => parse(text.trim()).with_context(|| {
+            format!(
+                "{}: not a key of 32 hexadecimal digits: mend or remove the file",
+                path.display()
+            )
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(directory, &path).with_context(|| format!("make the hash key {}", path.display()))
         }
@@ -36,7 +40,12 @@ fn make(directory: &Path, path: &Path) -> Result<[u64; 2]> {
     let text = format!("{:032x}", u128::from_be_bytes(bytes));
     // Whole or not at all: a half-written key would keep the agent from ever starting again.
     let next = path.with_extension("next");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
     fs::rename(&next, path)?;
@@ -61,7 +70,10 @@ mod tests {
         let key = hash_key(&state).unwrap();
         assert_eq!(hash_key(&state).unwrap(), key);
         assert_ne!(key, [0, 0]);
-        assert_eq!(fs::metadata(state.join(HASH_KEY)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(state.join(HASH_KEY)).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -69,7 +81,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for text in ["", "zz", "+123456789012345+123456789012345", "00"] {
             fs::write(directory.path().join(HASH_KEY), text).unwrap();
-            assert!(hash_key(directory.path()).unwrap_err().to_string().contains("hash.key"), "{text}");
+            assert!(
+                hash_key(directory.path())
+                    .unwrap_err()
+                    .to_string()
+                    .contains("hash.key"),
+                "{text}"
+            );
             assert_eq!(fs::read_to_string(directory.path().join(HASH_KEY)).unwrap(), text);
         }
     }

@@ -10,7 +10,12 @@ fn web(lab: &Lab) -> String {
     let backends: String = lab
         .backends
         .iter()
-        .map(|backend| format!("  [[service.backend]]\n  name = \"{}\"\n  address = \"{}\"\n", backend.name, backend.addr))
+        .map(|backend| {
+            format!(
+                "  [[service.backend]]\n  name = \"{}\"\n  address = \"{}\"\n",
+                backend.name, backend.addr
+            )
+        })
         .collect();
     format!(
         "[[service]]\nname = \"web\"\nvip = \"{}:80/tcp\"\n  [service.check]\n  type = \"http\"\n  path = \"/health\"\n  \
@@ -25,10 +30,16 @@ fn requests_spread_over_the_backends() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new().backends(3).build()?;
-    let _servers = lab.backends.iter().map(|backend| backend.nginx()).collect::<Result<Vec<_>>>()?;
+    let _servers = lab
+        .backends
+        .iter()
+        .map(|backend| backend.nginx())
+        .collect::<Result<Vec<_>>>()?;
     let agent = lab.agent(&web(&lab)).start()?;
     agent.wait_until("three backends up", Duration::from_secs(5), |status| {
-        status["services"][0]["backends"].as_array().is_some_and(|all| all.iter().all(|one| one["state"] == "up"))
+        status["services"][0]["backends"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| one["state"] == "up"))
     })?;
     let mut served = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..60 {

@@ -9,7 +9,9 @@ use crate::frame::{Frame, Macs};
 #[inline(always)]
 pub fn ipv4_offset(frame: &Frame) -> Result<usize, Outcome> {
     let macs = frame.header::<Macs>(0).ok_or(Outcome::NotIpv4)?;
-    let ether_type = frame.header::<[u8; 2]>(size_of::<Macs>()).ok_or(Outcome::NotIpv4)?;
+    let ether_type = frame
+        .header::<[u8; 2]>(size_of::<Macs>())
+        .ok_or(Outcome::NotIpv4)?;
     let is_group = macs.destination[0] & 1 != 0;
     if is_group || u16::from_ne_bytes(*ether_type) != u16::from(EtherType::Ipv4) {
         return Err(Outcome::NotIpv4);

@@ -60,5 +60,9 @@ pub fn packet(frame: &Frame) -> Result<Packet, Outcome> {
 /// A packet that is wrong is ours to count only if it is for a VIP.
 #[inline(always)]
 fn judge(ip: &ipv4::Ipv4, problem: Outcome) -> Outcome {
-    if service::is_vip(&ip.destination) { problem } else { Outcome::NotOurs }
+    if service::is_vip(&ip.destination) {
+        problem
+    } else {
+        Outcome::NotOurs
+    }
 }

@@ -2,7 +2,11 @@
 
 mod maglev;
 
-use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::{Array, ArrayOfMaps}, macros::btf_map};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, ArrayOfMaps},
+    macros::btf_map,
+};
 use lb_common::{
     limits,
     outcome::Outcome,
@@ -33,7 +37,9 @@ pub fn backend(service: &Service, packet: &Packet, now: u64) -> Result<Chosen, O
     for _ in 0..limits::PICK_TRIES {
         let slot = lb_common::hash::slot(step, limits::SLOTS);
         step = lb_common::hash::next(step);
-        let Some(chosen) = in_slot(service.id, slot) else { continue };
+        let Some(chosen) = in_slot(service.id, slot) else {
+            continue;
+        };
         if !flow::collides(packet, &chosen, now) {
             return Ok(chosen);
         }

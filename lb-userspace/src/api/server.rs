@@ -45,7 +45,10 @@ impl Socket {
     /// When another agent answers there, or the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self> {
         if UnixStream::connect(path).is_ok() {
-            bail!("socket {}: another agent answers there: stop that one, or set node.socket to another path", path.display());
+            bail!(
+                "socket {}: another agent answers there: stop that one, or set node.socket to another path",
+                path.display()
+            );
         }
         let make = || -> io::Result<UnixListener> {
             if let Some(directory) = path.parent() {
@@ -60,12 +63,17 @@ impl Socket {
             Ok(listener)
         };
         let listener = make().with_context(|| format!("make the socket {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), listener: Some(listener) })
+        Ok(Self {
+            path: path.to_owned(),
+            listener: Some(listener),
+        })
     }
 
     /// Answers requests through the control loop, until the runtime ends.
     pub fn serve(&mut self, control: mpsc::Sender<Request>) {
-        let Some(listener) = self.listener.take() else { return };
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router(control)).await {
                 log::error!("the API has ended: {error}");
@@ -85,12 +93,22 @@ impl Drop for Socket {
 fn router(control: mpsc::Sender<Request>) -> Router {
     Router::new()
         .route("/v1/status", get(|control: Loop| ask(control, Ask::Status)))
-        .route("/v1/services", get(|control: Loop| ask(control, Ask::Services)).post(add_service))
+        .route(
+            "/v1/services",
+            get(|control: Loop| ask(control, Ask::Services)).post(add_service),
+        )
         .route("/v1/services/{service}", get(show_service).delete(remove_service))
         .route("/v1/services/{service}/backends", post(add_backend))
-        .route("/v1/services/{service}/backends/{backend}", axum::routing::patch(set_backend).delete(remove_backend))
-        .fallback(|| async { Problem::NotFound("no such resource: the API is described in api/protocol.rs".to_owned()) })
-        .method_not_allowed_fallback(|| async { Problem::Refused("this resource does not take that method".to_owned()) })
+        .route(
+            "/v1/services/{service}/backends/{backend}",
+            axum::routing::patch(set_backend).delete(remove_backend),
+        )
+        .fallback(|| async {
+            Problem::NotFound("no such resource: the API is described in api/protocol.rs".to_owned())
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::Refused("this resource does not take that method".to_owned())
+        })
         .with_state(control)
 }
 
@@ -122,7 +140,16 @@ async fn set_backend(
     body: Result<Json<BackendChange>, JsonRejection>,
 ) -> Result_ {
     let Json(BackendChange { admin, weight }) = body?;
-    ask(control, Ask::Change(Change::SetBackend { service, backend, admin, weight })).await
+    ask(
+        control,
+        Ask::Change(Change::SetBackend {
+            service,
+            backend,
+            admin,
+            weight,
+        }),
+    )
+    .await
 }
 
 async fn remove_backend(control: Loop, Segments((service, backend)): Segments<(String, String)>) -> Result_ {

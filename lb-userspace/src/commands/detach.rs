@@ -32,19 +32,31 @@ pub fn execute(config: Option<&Path>, pin_dir: Option<&Path>, output: Output) ->
         None => None,
     };
     let default = Node::default();
-    let pin_dir = pin_dir.or(node.as_ref().map(|node| node.pin_dir.as_path())).unwrap_or(&default.pin_dir);
+    let pin_dir = pin_dir
+        .or(node.as_ref().map(|node| node.pin_dir.as_path()))
+        .unwrap_or(&default.pin_dir);
     if !nix::unistd::geteuid().is_root() {
-        bail!("not enough privileges to remove {}: run as root", pin_dir.display());
+        bail!(
+            "not enough privileges to remove {}: run as root",
+            pin_dir.display()
+        );
     }
     let detached = pins::detach(pin_dir)?;
     if let Some(node) = &node {
-        pins::remove_file(&overrides::file(&node.state_dir)).context("forget the changes made at run time")?;
+        pins::remove_file(&overrides::file(&node.state_dir))
+            .context("forget the changes made at run time")?;
     }
-    let done = Detached { pin_dir: pin_dir.display().to_string(), detached };
+    let done = Detached {
+        pin_dir: pin_dir.display().to_string(),
+        detached,
+    };
     let text = match output {
         Output::Json => output::json(&done)?,
         Output::Table if detached => format!("{}: detached; packets pass xlb by\n", done.pin_dir),
         Output::Table => format!("{}: nothing was attached\n", done.pin_dir),
     };
-    Ok(Reply { text, code: Code::Done })
+    Ok(Reply {
+        text,
+        code: Code::Done,
+    })
 }

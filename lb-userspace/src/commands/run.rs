@@ -43,11 +43,17 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 /// leaves those, and packets flow on.
 pub fn execute(file: &Path, detach_on_exit: bool) -> Result<Reply> {
     let config = Config::load(file)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(run(&config, detach_on_exit))?;
     // A sweep of the flow table may be under way; nothing depends on its end.
     runtime.shutdown_background();
-    Ok(Reply { text: String::new(), code: Code::Done })
+    Ok(Reply {
+        text: String::new(),
+        code: Code::Done,
+    })
 }
 
 async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
@@ -81,12 +87,20 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     let mut socket = Socket::bind(&config.node.socket)?;
     let settings = settings(config)?;
     let mut ebpf = load::load(pins, &settings)?;
-    log::info!("{} maps in {}", if adopts { "adopted the" } else { "made" }, config.node.pin_dir.display());
+    log::info!(
+        "{} maps in {}",
+        if adopts { "adopted the" } else { "made" },
+        config.node.pin_dir.display()
+    );
 
     let (observed, observations) = mpsc::channel(QUEUE);
     let (wanted, targets) = watch::channel(BTreeSet::new());
     let (suspected, suspects) = mpsc::channel(QUEUE);
-    let outlets = Outlets { observations: observed, targets: wanted, suspects: suspected };
+    let outlets = Outlets {
+        observations: observed,
+        targets: wanted,
+        suspects: suspected,
+    };
     let datapath = BpfDatapath::new(&mut ebpf)?;
     let state_dir = config.node.state_dir.clone();
     // The tables are right before the first packet meets the program.
@@ -103,21 +117,38 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     let (asks, requests) = mpsc::channel(QUEUE);
     socket.serve(asks);
     let census = sweep(FlowTable::open(pins, settings.timeouts)?);
-    let mut node = control::Node { started: Instant::now(), attached, interfaces: BTreeMap::new() };
-    let inlets = Inlets { requests, observations, resolutions, census };
+    let mut node = control::Node {
+        started: Instant::now(),
+        attached,
+        interfaces: BTreeMap::new(),
+    };
+    let inlets = Inlets {
+        requests,
+        observations,
+        resolutions,
+        census,
+    };
     let end = async move {
         tokio::select! {
             _ = interrupt.recv() => log::info!("ends on SIGINT"),
             _ = terminate.recv() => log::info!("ends on SIGTERM"),
         }
     };
-    log::info!("serving {} services; socket {}", config.services.len(), config.node.socket.display());
+    log::info!(
+        "serving {} services; socket {}",
+        config.services.len(),
+        config.node.socket.display()
+    );
     control::run(&mut controller, &mut node, inlets, end).await;
     Ok(())
 }
 
 fn settings(config: &Config) -> Result<Settings> {
-    let config::Limits { flows, backends, services } = config.limits;
+    let config::Limits {
+        flows,
+        backends,
+        services,
+    } = config.limits;
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     Ok(Settings {
         hash_key: state_dir::hash_key(&config.node.state_dir)?,
@@ -127,7 +158,11 @@ fn settings(config: &Config) -> Result<Settings> {
             fin: nanoseconds(config.timeouts.fin),
             udp: nanoseconds(config.timeouts.udp),
         },
-        capacity: Capacity { flows, backends, services },
+        capacity: Capacity {
+            flows,
+            backends,
+            services,
+        },
         log_packets: config.node.log_packets,
     })
 }

@@ -56,7 +56,11 @@ fn some<T>(list: &[T], show: impl FnOnce(&[T]) -> String) -> Option<String> {
 fn interfaces(status: &Status) -> String {
     let rows = status.interfaces.iter().map(|interface| {
         let attached = if interface.attached { "yes" } else { "no" };
-        [interface.name.clone(), interface.mode.name().to_owned(), attached.into()]
+        [
+            interface.name.clone(),
+            interface.mode.name().to_owned(),
+            attached.into(),
+        ]
     });
     output::table(&[Text("INTERFACE"), Text("MODE"), Text("ATTACHED")], rows)
 }

@@ -9,11 +9,26 @@ use crate::config::{Admin, BackendSpec, ServiceSpec};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "change")]
 pub enum Change {
-    AddService { service: ServiceSpec },
-    RemoveService { service: String },
-    AddBackend { service: String, backend: BackendSpec },
-    RemoveBackend { service: String, backend: String },
-    SetBackend { service: String, backend: String, admin: Option<Admin>, weight: Option<u16> },
+    AddService {
+        service: ServiceSpec,
+    },
+    RemoveService {
+        service: String,
+    },
+    AddBackend {
+        service: String,
+        backend: BackendSpec,
+    },
+    RemoveBackend {
+        service: String,
+        backend: String,
+    },
+    SetBackend {
+        service: String,
+        backend: String,
+        admin: Option<Admin>,
+        weight: Option<u16>,
+    },
 }
 
 /// Why a change does not fit the services that there are.
@@ -25,7 +40,9 @@ pub enum Refusal {
     ServiceExists(String),
     #[error("service {0:?}, backend {1:?}: there is none of that name: 'xlb backend list {0}' shows them")]
     NoBackend(String, String),
-    #[error("service {0:?}, backend {1:?}: there is one of that name already: remove it first, or choose another name")]
+    #[error(
+        "service {0:?}, backend {1:?}: there is one of that name already: remove it first, or choose another name"
+    )]
     BackendExists(String, String),
 }
 
@@ -58,7 +75,12 @@ impl Change {
                 let at = pool.iter().position(|one| one.name == *backend);
                 pool.remove(at.ok_or_else(|| Refusal::NoBackend(service.clone(), backend.clone()))?);
             }
-            Self::SetBackend { service, backend, admin, weight } => {
+            Self::SetBackend {
+                service,
+                backend,
+                admin,
+                weight,
+            } => {
                 let pool = &mut find(services, service)?.backends;
                 let one = pool.iter_mut().find(|one| one.name == *backend);
                 let one = one.ok_or_else(|| Refusal::NoBackend(service.clone(), backend.clone()))?;
@@ -84,7 +106,10 @@ impl Change {
 }
 
 fn find<'a>(services: &'a mut [ServiceSpec], name: &str) -> Result<&'a mut ServiceSpec, Refusal> {
-    services.iter_mut().find(|one| one.name == name).ok_or_else(|| Refusal::NoService(name.to_owned()))
+    services
+        .iter_mut()
+        .find(|one| one.name == name)
+        .ok_or_else(|| Refusal::NoService(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -117,14 +142,34 @@ pub mod tests {
             admin: Some(Admin::Drain),
             weight: None,
         };
-        assert_eq!(drain("wed", "b1").apply(&mut services), Err(Refusal::NoService("wed".into())));
-        assert_eq!(drain("web", "b9").apply(&mut services), Err(Refusal::NoBackend("web".into(), "b9".into())));
-        let again = Change::AddService { service: service("web", 2, 0) };
-        assert_eq!(again.apply(&mut services), Err(Refusal::ServiceExists("web".into())));
-        let again = Change::AddBackend { service: "web".into(), backend: backend(1) };
-        assert_eq!(again.apply(&mut services), Err(Refusal::BackendExists("web".into(), "b1".into())));
+        assert_eq!(
+            drain("wed", "b1").apply(&mut services),
+            Err(Refusal::NoService("wed".into()))
+        );
+        assert_eq!(
+            drain("web", "b9").apply(&mut services),
+            Err(Refusal::NoBackend("web".into(), "b9".into()))
+        );
+        let again = Change::AddService {
+            service: service("web", 2, 0),
+        };
+        assert_eq!(
+            again.apply(&mut services),
+            Err(Refusal::ServiceExists("web".into()))
+        );
+        let again = Change::AddBackend {
+            service: "web".into(),
+            backend: backend(1),
+        };
+        assert_eq!(
+            again.apply(&mut services),
+            Err(Refusal::BackendExists("web".into(), "b1".into()))
+        );
         assert_eq!(services, before);
         drain("web", "b1").apply(&mut services).unwrap();
-        assert_eq!((services[0].backends[0].admin, services[0].backends[0].weight), (Admin::Drain, 100));
+        assert_eq!(
+            (services[0].backends[0].admin, services[0].backends[0].weight),
+            (Admin::Drain, 100)
+        );
     }
 }

@@ -74,7 +74,13 @@ impl<D: Datapath> Controller<D> {
     ///
     /// # Errors
     /// When the data plane cannot be read or written.
-    pub fn adopt(datapath: D, file: &[ServiceSpec], limits: &Limits, state_dir: PathBuf, outlets: Outlets) -> Result<Self> {
+    pub fn adopt(
+        datapath: D,
+        file: &[ServiceSpec],
+        limits: &Limits,
+        state_dir: PathBuf,
+        outlets: Outlets,
+    ) -> Result<Self> {
         let overrides = Overrides::load(&state_dir)?;
         let (services, misfits) = overrides.over(file, limits);
         let snapshot = datapath.snapshot()?;
@@ -110,10 +116,14 @@ impl<D: Datapath> Controller<D> {
         overrides.save(&self.state_dir)?;
         let services = std::mem::replace(&mut self.services, services);
         let overrides = std::mem::replace(&mut self.overrides, overrides);
-        let Err(error) = self.reconcile() else { return Ok(()) };
+        let Err(error) = self.reconcile() else {
+            return Ok(());
+        };
         self.services = services;
         self.overrides = overrides;
-        self.overrides.save(&self.state_dir).context("take a change back")?;
+        self.overrides
+            .save(&self.state_dir)
+            .context("take a change back")?;
         self.reconcile().context("take a change back")?;
         Err(error)
     }
@@ -123,15 +133,21 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the data plane cannot be written.
     pub fn observe(&mut self, observation: &Observation<CheckKey>) -> Result<()> {
-        let Some(watched) = self.watched.get_mut(&observation.key) else { return Ok(()) };
+        let Some(watched) = self.watched.get_mut(&observation.key) else {
+            return Ok(());
+        };
         if observation.result.is_err() {
             // Where too many are suspected already, this one's next failure comes soon enough.
             let _full = self.outlets.suspects.try_send(watched.target.ip());
         }
-        let turned = watched.monitor.record(&observation.result, observation.took, observation.at);
+        let turned = watched
+            .monitor
+            .record(&observation.result, observation.took, observation.at);
         let Some(health) = turned else { return Ok(()) };
         let said = watched.monitor.last_result().unwrap_or_default().to_owned();
-        let Some((service, backend, granted)) = self.find(observation.key) else { return Ok(()) };
+        let Some((service, backend, granted)) = self.find(observation.key) else {
+            return Ok(());
+        };
         let name = format!("{}/{}", service.name, backend.name);
         // The one store that takes a backend out or in comes first; tables, if they change at all, have time.
         let word = self.word(backend, granted);
@@ -149,7 +165,11 @@ impl<D: Datapath> Controller<D> {
     /// When the data plane cannot be written.
     pub fn resolved(&mut self, address: IpAddr, hop: Result<NextHop, String>) -> Result<()> {
         match &hop {
-            Ok(hop) => log::info!("next hop to {address}: interface {}, {}", hop.ifindex, super::mac(hop.destination_mac)),
+            Ok(hop) => log::info!(
+                "next hop to {address}: interface {}, {}",
+                hop.ifindex,
+                super::mac(hop.destination_mac)
+            ),
             Err(reason) => log::warn!("no next hop to {address}: {reason}"),
         }
         if let Some((index, entry)) = self.hops.resolve(address, hop) {
@@ -187,7 +207,12 @@ impl<D: Datapath> Controller<D> {
         }
         self.applied = desired;
         self.ids.release_others(&self.services);
-        let addresses = self.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address).collect();
+        let addresses = self
+            .services
+            .iter()
+            .flat_map(|service| &service.backends)
+            .map(|backend| backend.address)
+            .collect();
         self.hops.retain(&addresses);
         self.outlets.targets.send_if_modified(|targets| {
             let changed = *targets != addresses;
@@ -201,12 +226,23 @@ impl<D: Datapath> Controller<D> {
     fn watch(&mut self) {
         let mut before = std::mem::take(&mut self.watched);
         for (service, backend, granted) in backends(&self.services, &self.ids) {
-            let (Some(spec), Some(target)) = (&service.check, service.check_target(backend)) else { continue };
+            let (Some(spec), Some(target)) = (&service.check, service.check_target(backend)) else {
+                continue;
+            };
             let key = (granted.id, granted.generation);
-            let running = before.remove(&key).filter(|watched| watched.spec == *spec && watched.target == target);
+            let running = before
+                .remove(&key)
+                .filter(|watched| watched.spec == *spec && watched.target == target);
             let watched = running.unwrap_or_else(|| {
-                let known = self.applied.backends.get(&granted.id).map(|&(_, word)| BackendWord(word));
-                let health = match known.filter(|word| word.generation() == granted.generation).map(BackendWord::state) {
+                let known = self
+                    .applied
+                    .backends
+                    .get(&granted.id)
+                    .map(|&(_, word)| BackendWord(word));
+                let health = match known
+                    .filter(|word| word.generation() == granted.generation)
+                    .map(BackendWord::state)
+                {
                     Some(BackendState::Up | BackendState::Drain) => Health::Up,
                     Some(BackendState::Down) => Health::Down,
                     Some(BackendState::Free) | None => Health::Checking,
@@ -225,7 +261,9 @@ impl<D: Datapath> Controller<D> {
     fn desired(&self) -> State {
         let mut state = State::default();
         for service in &self.services {
-            let Some(id) = self.ids.service(&service.name) else { continue };
+            let Some(id) = self.ids.service(&service.name) else {
+                continue;
+            };
             let entry = Service {
                 id,
                 mode: service.mode.forward().wire(),
@@ -237,10 +275,19 @@ impl<D: Datapath> Controller<D> {
                 state.vips.insert(Addr::from(vip.address).words());
             }
             for backend in &service.backends {
-                let Some(granted) = self.ids.backend(id, backend) else { continue };
+                let Some(granted) = self.ids.backend(id, backend) else {
+                    continue;
+                };
                 let port = backend.port.unwrap_or(0).to_be();
-                let fixed = Backend { addr: backend.address.into(), port, _pad: [0; 2], service: id };
-                state.backends.insert(granted.id, (fixed, self.word(backend, granted).0));
+                let fixed = Backend {
+                    addr: backend.address.into(),
+                    port,
+                    _pad: [0; 2],
+                    service: id,
+                };
+                state
+                    .backends
+                    .insert(granted.id, (fixed, self.word(backend, granted).0));
             }
             state.tables.insert(id, self.table(service, id));
         }
@@ -253,17 +300,30 @@ impl<D: Datapath> Controller<D> {
             .iter()
             .filter_map(|backend| Some((backend, self.ids.backend(id, backend)?)))
             .collect();
-        let standing: Vec<_> =
-            pool.iter().map(|&(backend, granted)| (backend.weight, self.state(backend, granted))).collect();
-        let members = pool.iter().zip(pool::sharers(&standing)).filter(|(_, shares)| *shares).map(|((backend, granted), _)| {
-            let key = format!("{} {}", backend.address, backend.port.unwrap_or(0));
-            (key, granted.id, u32::from(backend.weight))
-        });
-        Table { algorithm: service.algorithm, members: members.collect() }
+        let standing: Vec<_> = pool
+            .iter()
+            .map(|&(backend, granted)| (backend.weight, self.state(backend, granted)))
+            .collect();
+        let members = pool
+            .iter()
+            .zip(pool::sharers(&standing))
+            .filter(|(_, shares)| *shares)
+            .map(|((backend, granted), _)| {
+                let key = format!("{} {}", backend.address, backend.port.unwrap_or(0));
+                (key, granted.id, u32::from(backend.weight))
+            });
+        Table {
+            algorithm: service.algorithm,
+            members: members.collect(),
+        }
     }
 
     fn word(&self, backend: &BackendSpec, granted: Granted) -> BackendWord {
-        BackendWord::new(self.state(backend, granted), self.hops.index(backend.address), granted.generation)
+        BackendWord::new(
+            self.state(backend, granted),
+            self.hops.index(backend.address),
+            granted.generation,
+        )
     }
 
     fn find(&self, key: CheckKey) -> Option<(&ServiceSpec, &BackendSpec, Granted)> {
@@ -283,9 +343,19 @@ impl<D: Datapath> Controller<D> {
             }
             Step::NewService { id } => datapath.reset_service_traffic(id),
             Step::PutTable { service, table } => {
-                let members: Vec<_> =
-                    table.members.iter().map(|(key, id, weight)| Member { key, id: *id, weight: *weight }).collect();
-                datapath.put_table(service, &schedule::of(table.algorithm).fill(SLOTS as usize, &members))
+                let members: Vec<_> = table
+                    .members
+                    .iter()
+                    .map(|(key, id, weight)| Member {
+                        key,
+                        id: *id,
+                        weight: *weight,
+                    })
+                    .collect();
+                datapath.put_table(
+                    service,
+                    &schedule::of(table.algorithm).fill(SLOTS as usize, &members),
+                )
             }
             Step::PutVip { vip } => datapath.put_vip(&Addr::from_words(vip)),
             Step::PutService { key, service } => datapath.put_service(&key.into(), &service),
@@ -301,7 +371,13 @@ pub(super) fn backends<'a>(
     services: &'a [ServiceSpec],
     ids: &'a Ids,
 ) -> impl Iterator<Item = (&'a ServiceSpec, &'a BackendSpec, Granted)> {
-    services.iter().filter_map(|service| Some((service, ids.service(&service.name)?))).flat_map(move |(service, id)| {
-        service.backends.iter().filter_map(move |backend| Some((service, backend, ids.backend(id, backend)?)))
-    })
+    services
+        .iter()
+        .filter_map(|service| Some((service, ids.service(&service.name)?)))
+        .flat_map(move |(service, id)| {
+            service
+                .backends
+                .iter()
+                .filter_map(move |backend| Some((service, backend, ids.backend(id, backend)?)))
+        })
 }

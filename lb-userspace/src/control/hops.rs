@@ -30,7 +30,10 @@ impl Hops {
     pub fn adopt(snapshot: &Snapshot, capacity: u32) -> Self {
         let by_address = snapshot.backends.values().filter_map(|(backend, word)| {
             let index = word.next_hop();
-            snapshot.next_hops.contains_key(&index).then_some((backend.addr.into(), index))
+            snapshot
+                .next_hops
+                .contains_key(&index)
+                .then_some((backend.addr.into(), index))
         });
         Self {
             entries: snapshot.next_hops.clone(),
@@ -79,7 +82,9 @@ impl Hops {
             return None;
         }
         let used: BTreeSet<u32> = self.by_address.values().copied().collect();
-        let index = (self.next..=self.capacity).chain(1..self.next).find(|index| !used.contains(index))?;
+        let index = (self.next..=self.capacity)
+            .chain(1..self.next)
+            .find(|index| !used.contains(index))?;
         self.next = index + 1;
         self.entries.insert(index, hop);
         self.by_address.insert(address, index);
@@ -98,7 +103,11 @@ mod tests {
     use super::*;
 
     fn hop(last: u8) -> NextHop {
-        NextHop { ifindex: 2, destination_mac: [2, 0, 0, 0, 0, last], source_mac: [2, 0, 0, 0, 1, 0] }
+        NextHop {
+            ifindex: 2,
+            destination_mac: [2, 0, 0, 0, 0, last],
+            source_mac: [2, 0, 0, 0, 1, 0],
+        }
     }
 
     fn address(last: u8) -> IpAddr {
@@ -110,7 +119,14 @@ mod tests {
         let mut hops = Hops::adopt(&Snapshot::default(), 8);
         assert_eq!(hops.resolve(address(1), Ok(hop(9))), Some((1, hop(9))));
         assert_eq!(hops.resolve(address(2), Ok(hop(9))), None);
-        assert_eq!((hops.index(address(1)), hops.index(address(2)), hops.index(address(3))), (1, 1, 0));
+        assert_eq!(
+            (
+                hops.index(address(1)),
+                hops.index(address(2)),
+                hops.index(address(3))
+            ),
+            (1, 1, 0)
+        );
     }
 
     #[test]
@@ -129,7 +145,10 @@ mod tests {
         let mut hops = Hops::adopt(&Snapshot::default(), 3);
         hops.resolve(address(1), Ok(hop(1)));
         assert_eq!(hops.resolve(address(1), Err("no route".into())), None);
-        assert_eq!((hops.index(address(1)), hops.why_not(address(1))), (0, Some("no route")));
+        assert_eq!(
+            (hops.index(address(1)), hops.why_not(address(1))),
+            (0, Some("no route"))
+        );
         hops.retain(&BTreeSet::new());
         assert_eq!(hops.why_not(address(1)), None);
     }

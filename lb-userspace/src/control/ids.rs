@@ -12,8 +12,8 @@ use anyhow::{Result, bail};
 
 use crate::{
     config::{BackendSpec, Limits, ServiceSpec},
-    datapath::Snapshot,
     control::key,
+    datapath::Snapshot,
 };
 
 /// A backend as the data plane knows it: service id, address and port (0 for the VIP's).
@@ -45,7 +45,10 @@ impl Ids {
         let mut names = BTreeMap::new();
         let mut taken = BTreeSet::new();
         for service in services {
-            let known = service.vips.iter().filter_map(|vip| snapshot.services.get(&key::of(vip).into()));
+            let known = service
+                .vips
+                .iter()
+                .filter_map(|vip| snapshot.services.get(&key::of(vip).into()));
             if let Some(id) = known.map(|known| known.id).find(|id| !taken.contains(id)) {
                 taken.insert(id);
                 names.insert(service.name.clone(), id);
@@ -53,7 +56,13 @@ impl Ids {
         }
         let backends = snapshot.backends.iter().map(|(&id, (backend, word))| {
             let identity = (backend.service, backend.addr.into(), u16::from_be(backend.port));
-            (identity, Granted { id, generation: word.generation() })
+            (
+                identity,
+                Granted {
+                    id,
+                    generation: word.generation(),
+                },
+            )
         });
         Self {
             services: names,
@@ -81,7 +90,8 @@ impl Ids {
 
     /// Takes back the ids of everything that is not in `services`.
     pub fn release_others(&mut self, services: &[ServiceSpec]) {
-        self.services.retain(|name, _| services.iter().any(|service| service.name == *name));
+        self.services
+            .retain(|name, _| services.iter().any(|service| service.name == *name));
         let kept: BTreeSet<Identity> = services
             .iter()
             .filter_map(|service| Some((self.service(&service.name)?, service)))
@@ -108,7 +118,11 @@ impl Ids {
         }
         let taken: BTreeSet<u32> = self.services.values().copied().collect();
         let Some(id) = first_free(self.next_service, 0, self.limits.services, &taken) else {
-            bail!("service {:?}: no room for more than {} services: raise limits.services", service.name, self.limits.services);
+            bail!(
+                "service {:?}: no room for more than {} services: raise limits.services",
+                service.name,
+                self.limits.services
+            );
         };
         self.next_service = id + 1;
         self.services.insert(service.name.clone(), id);
@@ -121,13 +135,23 @@ impl Ids {
         }
         let taken: BTreeSet<u32> = self.backends.values().map(|granted| granted.id).collect();
         let Some(id) = first_free(self.next_backend, 1, self.limits.backends + 1, &taken) else {
-            bail!("backend {}: no room for more than {} backends: raise limits.backends", identity.1, self.limits.backends);
+            bail!(
+                "backend {}: no room for more than {} backends: raise limits.backends",
+                identity.1,
+                self.limits.backends
+            );
         };
         self.next_backend = id + 1;
         let generation = self.generations.entry(id).or_default();
         // Generation 0 is that of a word that was never written.
         *generation = generation.wrapping_add(1).max(1);
-        self.backends.insert(identity, Granted { id, generation: *generation });
+        self.backends.insert(
+            identity,
+            Granted {
+                id,
+                generation: *generation,
+            },
+        );
         Ok(())
     }
 }
@@ -138,7 +162,9 @@ fn identity(service: u32, backend: &BackendSpec) -> Identity {
 
 /// The first id in `low..high` that is not taken, going round from `start`.
 fn first_free(start: u32, low: u32, high: u32, taken: &BTreeSet<u32>) -> Option<u32> {
-    (start.max(low)..high).chain(low..start.min(high)).find(|id| !taken.contains(id))
+    (start.max(low)..high)
+        .chain(low..start.min(high))
+        .find(|id| !taken.contains(id))
 }
 
 #[cfg(test)]
@@ -147,7 +173,15 @@ mod tests {
     use crate::control::change::tests::service;
 
     fn ids() -> Ids {
-        Ids::adopt(&Snapshot::default(), &[], Limits { backends: 3, services: 2, ..Limits::default() })
+        Ids::adopt(
+            &Snapshot::default(),
+            &[],
+            Limits {
+                backends: 3,
+                services: 2,
+                ..Limits::default()
+            },
+        )
     }
 
     #[test]
@@ -163,7 +197,10 @@ mod tests {
             granted.push(ids.backend(0, &service("web", 1, 1).backends[0]).unwrap());
             ids.release_others(&[service("web", 1, 0)]);
         }
-        assert_eq!(granted.iter().map(|granted| granted.id).collect::<Vec<_>>(), [2, 3, 1]);
+        assert_eq!(
+            granted.iter().map(|granted| granted.id).collect::<Vec<_>>(),
+            [2, 3, 1]
+        );
         assert_eq!(granted[2].generation, 2);
     }
 

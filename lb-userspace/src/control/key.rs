@@ -7,5 +7,10 @@ use crate::config::Vip;
 /// The key of a VIP in the table of services.
 #[must_use]
 pub fn of(vip: &Vip) -> ServiceKey {
-    ServiceKey { vip: vip.address.into(), port: vip.port.to_be(), protocol: vip.protocol.number(), _pad: 0 }
+    ServiceKey {
+        vip: vip.address.into(),
+        port: vip.port.to_be(),
+        protocol: vip.protocol.number(),
+        _pad: 0,
+    }
 }

@@ -110,7 +110,10 @@ pub async fn run<D: Datapath>(
 fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) -> Result<Answer, Problem> {
     let failed = |error: anyhow::Error| Problem::Failed(format!("{error:#}"));
     match ask {
-        Ask::Status => controller.status(node).map(|status| Answer::Status(Box::new(status))).map_err(failed),
+        Ask::Status => controller
+            .status(node)
+            .map(|status| Answer::Status(Box::new(status)))
+            .map_err(failed),
         Ask::Services => controller.services(node).map(Answer::Services).map_err(failed),
         Ask::Service(name) => {
             let found = controller.service(node, &name).map_err(failed)?;
@@ -120,9 +123,14 @@ fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) ->
         Ask::Change(change) => {
             let (service, backend) = change.subject();
             let (service, backend) = (service.to_owned(), backend.map(str::to_owned));
-            let removes = matches!(change, Change::RemoveService { .. } | Change::RemoveBackend { .. });
+            let removes = matches!(
+                change,
+                Change::RemoveService { .. } | Change::RemoveBackend { .. }
+            );
             controller.change(change).map_err(|error| problem(&error))?;
-            let name = backend.as_ref().map_or_else(|| service.clone(), |backend| format!("{service}/{backend}"));
+            let name = backend
+                .as_ref()
+                .map_or_else(|| service.clone(), |backend| format!("{service}/{backend}"));
             log::info!("changed at run time: {name}");
             if removes {
                 return Ok(Answer::Removed(protocol::Removed { removed: name }));

@@ -28,7 +28,12 @@ impl Overrides {
         let made_here = match &change {
             Change::RemoveService { service } => self.forget_service(service),
             Change::RemoveBackend { service, backend } => self.forget_backend(service, backend),
-            Change::SetBackend { service, backend, admin, weight } => {
+            Change::SetBackend {
+                service,
+                backend,
+                admin,
+                weight,
+            } => {
                 self.merge(service, backend, (*admin, *weight));
                 return;
             }
@@ -48,7 +53,9 @@ impl Overrides {
             let mut changed = services.clone();
             let refusal = match change.apply(&mut changed) {
                 Err(refusal) => Some(refusal.to_string()),
-                Ok(()) => validate_set(&changed, limits).err().map(|invalid| invalid.to_string()),
+                Ok(()) => validate_set(&changed, limits)
+                    .err()
+                    .map(|invalid| invalid.to_string()),
             };
             match refusal {
                 Some(refusal) => misfits.push(format!("a change made at run time no longer fits: {refusal}")),
@@ -80,8 +87,12 @@ impl Overrides {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             read => read.with_context(|| format!("read {}", path.display()))?,
         };
-        let changes = serde_json::from_str(&text)
-            .with_context(|| format!("{}: not the changes that xlb wrote: mend or remove the file", path.display()))?;
+        let changes = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{}: not the changes that xlb wrote: mend or remove the file",
+                path.display()
+            )
+        })?;
         Ok(Self { changes })
     }
 
@@ -126,20 +137,43 @@ impl Overrides {
     /// Forgets all about a backend; gives whether it was made by a change.
     fn forget_backend(&mut self, service: &str, backend: &str) -> bool {
         let about = |change: &Change| change.subject() == (service, Some(backend));
-        let added = self.changes.iter().any(|change| about(change) && matches!(change, Change::AddBackend { .. }));
-        self.changes.retain(|change| !about(change) || matches!(change, Change::RemoveBackend { .. }));
+        let added = self
+            .changes
+            .iter()
+            .any(|change| about(change) && matches!(change, Change::AddBackend { .. }));
+        self.changes
+            .retain(|change| !about(change) || matches!(change, Change::RemoveBackend { .. }));
         added
     }
 
-    fn merge(&mut self, service: &str, backend: &str, (admin, weight): (Option<crate::config::Admin>, Option<u16>)) {
-        let last = self.changes.iter_mut().rev().find(|change| change.subject() == (service, Some(backend)));
-        if let Some(Change::SetBackend { admin: old_admin, weight: old_weight, .. }) = last {
+    fn merge(
+        &mut self,
+        service: &str,
+        backend: &str,
+        (admin, weight): (Option<crate::config::Admin>, Option<u16>),
+    ) {
+        let last = self
+            .changes
+            .iter_mut()
+            .rev()
+            .find(|change| change.subject() == (service, Some(backend)));
+        if let Some(Change::SetBackend {
+            admin: old_admin,
+            weight: old_weight,
+            ..
+        }) = last
+        {
             *old_admin = admin.or(*old_admin);
             *old_weight = weight.or(*old_weight);
             return;
         }
         let (service, backend) = (service.to_owned(), backend.to_owned());
-        self.changes.push(Change::SetBackend { service, backend, admin, weight });
+        self.changes.push(Change::SetBackend {
+            service,
+            backend,
+            admin,
+            weight,
+        });
     }
 }
 
@@ -163,15 +197,27 @@ mod tests {
     };
 
     fn set(name: &str, admin: Option<Admin>, weight: Option<u16>) -> Change {
-        Change::SetBackend { service: "web".into(), backend: name.into(), admin, weight }
+        Change::SetBackend {
+            service: "web".into(),
+            backend: name.into(),
+            admin,
+            weight,
+        }
     }
 
     #[test]
     fn what_is_undone_leaves_no_trace() {
         let mut overrides = Overrides::default();
-        overrides.push(Change::AddService { service: service("api", 2, 1) });
-        overrides.push(Change::AddBackend { service: "api".into(), backend: backend(2) });
-        overrides.push(Change::RemoveService { service: "api".into() });
+        overrides.push(Change::AddService {
+            service: service("api", 2, 1),
+        });
+        overrides.push(Change::AddBackend {
+            service: "api".into(),
+            backend: backend(2),
+        });
+        overrides.push(Change::RemoveService {
+            service: "api".into(),
+        });
         assert!(overrides.is_empty());
         overrides.push(set("b1", Some(Admin::Drain), None));
         overrides.push(set("b1", None, Some(5)));
@@ -184,7 +230,9 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert!(Overrides::load(state.path()).unwrap().is_empty());
         let mut overrides = Overrides::default();
-        overrides.push(Change::AddService { service: service("api", 2, 1) });
+        overrides.push(Change::AddService {
+            service: service("api", 2, 1),
+        });
         overrides.push(set("b1", Some(Admin::Drain), None));
         overrides.save(state.path()).unwrap();
         assert_eq!(Overrides::load(state.path()).unwrap(), overrides);
@@ -206,10 +254,18 @@ mod tests {
     fn any_change() -> impl Strategy<Value = Change> {
         let name = prop::sample::select(vec!["web", "api", "new"]);
         (name, 1_u8..4, 0_u16..3, 0..5).prop_map(|(name, number, weight, kind)| match kind {
-            0 => Change::AddService { service: service(name, number, 2) },
+            0 => Change::AddService {
+                service: service(name, number, 2),
+            },
             1 => Change::RemoveService { service: name.into() },
-            2 => Change::AddBackend { service: name.into(), backend: backend(number) },
-            3 => Change::RemoveBackend { service: name.into(), backend: format!("b{number}") },
+            2 => Change::AddBackend {
+                service: name.into(),
+                backend: backend(number),
+            },
+            3 => Change::RemoveBackend {
+                service: name.into(),
+                backend: format!("b{number}"),
+            },
             _ => Change::SetBackend {
                 service: name.into(),
                 backend: format!("b{number}"),

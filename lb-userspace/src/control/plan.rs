@@ -33,16 +33,38 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A backend that is new under its id, with counters at zero.
-    NewBackend { id: u32, backend: Backend },
-    SetWord { id: u32, word: BackendWord },
+    NewBackend {
+        id: u32,
+        backend: Backend,
+    },
+    SetWord {
+        id: u32,
+        word: BackendWord,
+    },
     /// Counters of a service that is new under its id.
-    NewService { id: u32 },
-    PutTable { service: u32, table: Table },
-    PutVip { vip: [u32; 4] },
-    PutService { key: KeyOrd, service: Service },
-    RemoveService { key: KeyOrd },
-    RemoveVip { vip: [u32; 4] },
-    ClearTable { service: u32 },
+    NewService {
+        id: u32,
+    },
+    PutTable {
+        service: u32,
+        table: Table,
+    },
+    PutVip {
+        vip: [u32; 4],
+    },
+    PutService {
+        key: KeyOrd,
+        service: Service,
+    },
+    RemoveService {
+        key: KeyOrd,
+    },
+    RemoveVip {
+        vip: [u32; 4],
+    },
+    ClearTable {
+        service: u32,
+    },
 }
 
 impl State {
@@ -52,7 +74,11 @@ impl State {
         Self {
             services: snapshot.services.clone(),
             vips: snapshot.vips.clone(),
-            backends: snapshot.backends.iter().map(|(&id, &(backend, word))| (id, (backend, word.0))).collect(),
+            backends: snapshot
+                .backends
+                .iter()
+                .map(|(&id, &(backend, word))| (id, (backend, word.0)))
+                .collect(),
             tables: BTreeMap::new(),
         }
     }
@@ -73,26 +99,49 @@ pub fn plan(desired: &State, applied: &State) -> Vec<Step> {
             steps.push(Step::NewBackend { id, backend });
         }
         if old.is_none_or(|(_, old_word)| *old_word != word) {
-            steps.push(Step::SetWord { id, word: BackendWord(word) });
+            steps.push(Step::SetWord {
+                id,
+                word: BackendWord(word),
+            });
         }
     }
     let (new_ids, old_ids) = (desired.service_ids(), applied.service_ids());
     steps.extend(new_ids.difference(&old_ids).map(|&id| Step::NewService { id }));
     for (&service, table) in &desired.tables {
         if applied.tables.get(&service) != Some(table) {
-            steps.push(Step::PutTable { service, table: table.clone() });
+            steps.push(Step::PutTable {
+                service,
+                table: table.clone(),
+            });
         }
     }
-    steps.extend(desired.vips.difference(&applied.vips).map(|&vip| Step::PutVip { vip }));
+    steps.extend(
+        desired
+            .vips
+            .difference(&applied.vips)
+            .map(|&vip| Step::PutVip { vip }),
+    );
     for (&key, &service) in &desired.services {
         if applied.services.get(&key) != Some(&service) {
             steps.push(Step::PutService { key, service });
         }
     }
-    let gone = applied.services.keys().filter(|key| !desired.services.contains_key(key));
+    let gone = applied
+        .services
+        .keys()
+        .filter(|key| !desired.services.contains_key(key));
     steps.extend(gone.map(|&key| Step::RemoveService { key }));
-    steps.extend(applied.vips.difference(&desired.vips).map(|&vip| Step::RemoveVip { vip }));
-    steps.extend(old_ids.difference(&new_ids).map(|&service| Step::ClearTable { service }));
+    steps.extend(
+        applied
+            .vips
+            .difference(&desired.vips)
+            .map(|&vip| Step::RemoveVip { vip }),
+    );
+    steps.extend(
+        old_ids
+            .difference(&new_ids)
+            .map(|&service| Step::ClearTable { service }),
+    );
     for (&id, &(_, word)) in &applied.backends {
         if !desired.backends.contains_key(&id) {
             let word = BackendWord::new(BackendState::Free, 0, BackendWord(word).generation());
@@ -117,16 +166,51 @@ mod tests {
     }
 
     fn state(backends: &[u32]) -> State {
-        let key = ServiceKey { vip: Addr::from_v4_word(7), port: 80, protocol: 6, _pad: 0 };
-        let members = backends.iter().map(|&id| (format!("10.0.0.{id}:80"), id, 100)).collect();
+        let key = ServiceKey {
+            vip: Addr::from_v4_word(7),
+            port: 80,
+            protocol: 6,
+            _pad: 0,
+        };
+        let members = backends
+            .iter()
+            .map(|&id| (format!("10.0.0.{id}:80"), id, 100))
+            .collect();
         State {
-            services: [(key.into(), Service { id: 0, mode: 1, picker: 1, _pad: [0; 2] })].into(),
+            services: [(
+                key.into(),
+                Service {
+                    id: 0,
+                    mode: 1,
+                    picker: 1,
+                    _pad: [0; 2],
+                },
+            )]
+            .into(),
             vips: [Addr::from_v4_word(7).words()].into(),
             backends: backends
                 .iter()
-                .map(|&id| (id, (Backend { service: 0, ..Backend::default() }, word(BackendState::Up, 1))))
+                .map(|&id| {
+                    (
+                        id,
+                        (
+                            Backend {
+                                service: 0,
+                                ..Backend::default()
+                            },
+                            word(BackendState::Up, 1),
+                        ),
+                    )
+                })
                 .collect(),
-            tables: [(0, Table { algorithm: Algorithm::Maglev, members })].into(),
+            tables: [(
+                0,
+                Table {
+                    algorithm: Algorithm::Maglev,
+                    members,
+                },
+            )]
+            .into(),
         }
     }
 
@@ -155,22 +239,34 @@ mod tests {
         let steps = plan(&State::default(), &state(&[1]));
         let service = position(&steps, |step| matches!(step, Step::RemoveService { .. }));
         let table = position(&steps, |step| matches!(step, Step::ClearTable { .. }));
-        let freed = Step::SetWord { id: 1, word: BackendWord::new(BackendState::Free, 0, 1) };
-        assert!(service < table && table < position(&steps, |step| *step == freed), "{steps:?}");
+        let freed = Step::SetWord {
+            id: 1,
+            word: BackendWord::new(BackendState::Free, 0, 1),
+        };
+        assert!(
+            service < table && table < position(&steps, |step| *step == freed),
+            "{steps:?}"
+        );
     }
 
     #[test]
     fn a_health_flip_is_one_word() {
         let mut down = state(&[1, 2]);
         down.backends.get_mut(&2).unwrap().1 = word(BackendState::Down, 1);
-        let expected = Step::SetWord { id: 2, word: BackendWord::new(BackendState::Down, 0, 1) };
+        let expected = Step::SetWord {
+            id: 2,
+            word: BackendWord::new(BackendState::Down, 0, 1),
+        };
         assert_eq!(plan(&down, &state(&[1, 2])), [expected]);
     }
 
     #[test]
     fn a_removed_backend_leaves_the_table_before_it_is_freed() {
         let steps = plan(&state(&[1]), &state(&[1, 2]));
-        assert!(matches!(steps[..], [Step::PutTable { .. }, Step::SetWord { id: 2, .. }]), "{steps:?}");
+        assert!(
+            matches!(steps[..], [Step::PutTable { .. }, Step::SetWord { id: 2, .. }]),
+            "{steps:?}"
+        );
     }
 
     #[test]
@@ -178,6 +274,9 @@ mod tests {
         let mut again = state(&[1]);
         again.backends.get_mut(&1).unwrap().1 = word(BackendState::Up, 2);
         let steps = plan(&again, &state(&[1]));
-        assert!(matches!(steps[..], [Step::NewBackend { .. }, Step::SetWord { .. }]), "{steps:?}");
+        assert!(
+            matches!(steps[..], [Step::NewBackend { .. }, Step::SetWord { .. }]),
+            "{steps:?}"
+        );
     }
 }

@@ -28,11 +28,16 @@ pub fn state(backend: &BackendSpec, health: Option<Health>) -> BackendState {
 pub fn sharers(pool: &[(u16, BackendState)]) -> Vec<bool> {
     let weight_of = |usable_only: bool| -> u64 {
         let counts = |state: BackendState| !usable_only || state == BackendState::Up;
-        pool.iter().filter(|(_, state)| counts(*state)).map(|(weight, _)| u64::from(*weight)).sum()
+        pool.iter()
+            .filter(|(_, state)| counts(*state))
+            .map(|(weight, _)| u64::from(*weight))
+            .sum()
     };
     let usable = weight_of(true);
     let only_usable = usable > 0 && 2 * usable < weight_of(false);
-    pool.iter().map(|(weight, state)| *weight > 0 && (!only_usable || *state == BackendState::Up)).collect()
+    pool.iter()
+        .map(|(weight, state)| *weight > 0 && (!only_usable || *state == BackendState::Up))
+        .collect()
 }
 
 #[cfg(test)]
@@ -61,8 +66,14 @@ mod tests {
     fn a_failure_leaves_the_table_alone_until_half_is_gone() {
         assert_eq!(sharers(&[(100, Up), (100, Up), (100, Down)]), [true, true, true]);
         assert_eq!(sharers(&[(100, Up), (100, Drain)]), [true, true]);
-        assert_eq!(sharers(&[(100, Up), (100, Drain), (100, Down)]), [true, false, false]);
-        assert_eq!(sharers(&[(300, Up), (100, Down), (100, Down)]), [true, true, true]);
+        assert_eq!(
+            sharers(&[(100, Up), (100, Drain), (100, Down)]),
+            [true, false, false]
+        );
+        assert_eq!(
+            sharers(&[(300, Up), (100, Down), (100, Down)]),
+            [true, true, true]
+        );
         assert_eq!(sharers(&[(100, Down), (100, Down)]), [true, true]);
         assert_eq!(sharers(&[(0, Up), (100, Up)]), [false, true]);
     }

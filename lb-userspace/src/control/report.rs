@@ -32,7 +32,10 @@ impl Node {
     }
 
     fn name_of(&self, ifindex: u32) -> String {
-        self.interfaces.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"))
+        self.interfaces
+            .get(&ifindex)
+            .cloned()
+            .unwrap_or_else(|| format!("#{ifindex}"))
     }
 }
 
@@ -43,11 +46,14 @@ impl<D: Datapath> Controller<D> {
     /// When the counters cannot be read.
     pub fn status(&self, node: &Node) -> Result<protocol::Status> {
         let counts = self.datapath.outcomes()?;
-        let outcomes = Outcome::ALL.iter().zip(&counts).map(|(outcome, count)| protocol::OutcomeCount {
-            name: outcome.name().to_owned(),
-            packets: count.packets,
-            bytes: count.bytes,
-        });
+        let outcomes = Outcome::ALL
+            .iter()
+            .zip(&counts)
+            .map(|(outcome, count)| protocol::OutcomeCount {
+                name: outcome.name().to_owned(),
+                packets: count.packets,
+                bytes: count.bytes,
+            });
         let interfaces = node.attached.iter().map(|attached| protocol::Interface {
             name: attached.name.clone(),
             mode: attached.mode,
@@ -71,7 +77,11 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the counters cannot be read.
     pub fn services(&self, node: &Node) -> Result<Vec<protocol::Service>> {
-        let services: Result<Vec<_>> = self.services.iter().map(|service| self.describe(node, service)).collect();
+        let services: Result<Vec<_>> = self
+            .services
+            .iter()
+            .map(|service| self.describe(node, service))
+            .collect();
         let mut services = services?;
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(services)
@@ -82,7 +92,11 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the counters cannot be read.
     pub fn service(&self, node: &Node, name: &str) -> Result<Option<protocol::Service>> {
-        self.services.iter().find(|service| service.name == name).map(|service| self.describe(node, service)).transpose()
+        self.services
+            .iter()
+            .find(|service| service.name == name)
+            .map(|service| self.describe(node, service))
+            .transpose()
     }
 
     fn describe(&self, node: &Node, service: &ServiceSpec) -> Result<protocol::Service> {
@@ -96,7 +110,10 @@ impl<D: Datapath> Controller<D> {
             .collect();
         let mut backends = backends?;
         backends.sort_by(|a, b| a.name.cmp(&b.name));
-        let traffic = id.map(|id| self.datapath.service_traffic(id)).transpose()?.unwrap_or_default();
+        let traffic = id
+            .map(|id| self.datapath.service_traffic(id))
+            .transpose()?
+            .unwrap_or_default();
         Ok(protocol::Service {
             name: service.name.clone(),
             vips: service.vips.clone(),
@@ -108,7 +125,12 @@ impl<D: Datapath> Controller<D> {
         })
     }
 
-    fn describe_backend(&self, node: &Node, backend: &BackendSpec, granted: Granted) -> Result<protocol::Backend> {
+    fn describe_backend(
+        &self,
+        node: &Node,
+        backend: &BackendSpec,
+        granted: Granted,
+    ) -> Result<protocol::Backend> {
         let health = self.health(granted);
         let next_hop = self.hops.get(backend.address).map(|hop| protocol::NextHop {
             interface: node.name_of(hop.ifindex),
@@ -142,13 +164,21 @@ impl<D: Datapath> Controller<D> {
         let mut warnings = self.misfits.clone();
         if !self.overrides.is_empty() {
             let (changes, file) = (self.overrides.len(), super::overrides::FILE);
-            warnings.push(format!("{changes} changes made at run time apply over the configuration file ({file} in state_dir)"));
+            warnings.push(format!(
+                "{changes} changes made at run time apply over the configuration file ({file} in state_dir)"
+            ));
         }
         for attached in &node.attached {
             if !attached.is_there() {
-                warnings.push(format!("interface {}: the program is not on it any more: restart the agent", attached.name));
+                warnings.push(format!(
+                    "interface {}: the program is not on it any more: restart the agent",
+                    attached.name
+                ));
             } else if attached.mode == AttachMode::Generic {
-                warnings.push(format!("interface {}: generic XDP, several times slower than native", attached.name));
+                warnings.push(format!(
+                    "interface {}: generic XDP, several times slower than native",
+                    attached.name
+                ));
             }
             if !netlink::forwarding(&attached.name) {
                 warnings.push(format!(

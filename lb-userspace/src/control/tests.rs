@@ -35,7 +35,14 @@ impl Rig {
         let (observations, _) = mpsc::channel(1);
         let (targets, _) = watch::channel(BTreeSet::new());
         let (suspects, _) = mpsc::channel(1);
-        Self { state: tempfile::tempdir().unwrap(), outlets: Outlets { observations, targets, suspects } }
+        Self {
+            state: tempfile::tempdir().unwrap(),
+            outlets: Outlets {
+                observations,
+                targets,
+                suspects,
+            },
+        }
     }
 
     fn start(&self, datapath: MemoryDatapath, file: &[ServiceSpec]) -> Controller<MemoryDatapath> {
@@ -49,7 +56,12 @@ fn word(controller: &Controller<MemoryDatapath>, id: u32) -> BackendWord {
 }
 
 fn states(controller: &Controller<MemoryDatapath>) -> Vec<BackendState> {
-    controller.datapath.words.values().map(|word| word.state()).collect()
+    controller
+        .datapath
+        .words
+        .values()
+        .map(|word| word.state())
+        .collect()
 }
 
 fn checked(mut service: ServiceSpec) -> ServiceSpec {
@@ -62,12 +74,26 @@ fn checked(mut service: ServiceSpec) -> ServiceSpec {
 }
 
 fn seen(key: CheckKey, passed: bool) -> Observation<CheckKey> {
-    let result = if passed { Ok(()) } else { Err(ProbeError::new("connection refused")) };
-    Observation { key, result, took: Duration::ZERO, at: Instant::now() }
+    let result = if passed {
+        Ok(())
+    } else {
+        Err(ProbeError::new("connection refused"))
+    };
+    Observation {
+        key,
+        result,
+        took: Duration::ZERO,
+        at: Instant::now(),
+    }
 }
 
 fn drain(name: &str) -> Change {
-    Change::SetBackend { service: "web".into(), backend: name.into(), admin: Some(Admin::Drain), weight: None }
+    Change::SetBackend {
+        service: "web".into(),
+        backend: name.into(),
+        admin: Some(Admin::Drain),
+        weight: None,
+    }
 }
 
 #[tokio::test]
@@ -75,7 +101,10 @@ async fn a_restart_writes_no_word_and_keeps_every_id() {
     let rig = Rig::new();
     let file = [service("web", 1, 3), service("api", 2, 2)];
     let first = rig.start(MemoryDatapath::default(), &file);
-    let (words, services) = (first.datapath.words.clone(), first.datapath.snapshot.services.clone());
+    let (words, services) = (
+        first.datapath.words.clone(),
+        first.datapath.snapshot.services.clone(),
+    );
     // The other way round in the file, and one backend first instead of last.
     let mut file = [file[1].clone(), file[0].clone()];
     file[1].backends.rotate_right(1);
@@ -87,9 +116,15 @@ async fn a_restart_writes_no_word_and_keeps_every_id() {
 #[tokio::test]
 async fn a_restart_finishes_what_the_file_has_dropped() {
     let rig = Rig::new();
-    let first = rig.start(MemoryDatapath::default(), &[service("web", 1, 2), service("api", 2, 1)]);
+    let first = rig.start(
+        MemoryDatapath::default(),
+        &[service("web", 1, 2), service("api", 2, 1)],
+    );
     let second = rig.start(first.datapath, &[service("web", 1, 1)]);
-    assert_eq!(states(&second), [BackendState::Up, BackendState::Free, BackendState::Free]);
+    assert_eq!(
+        states(&second),
+        [BackendState::Up, BackendState::Free, BackendState::Free]
+    );
     assert_eq!(second.datapath.snapshot.services.len(), 1);
     assert_eq!(second.datapath.tables.len(), 1);
 }
@@ -100,11 +135,19 @@ async fn changes_at_run_time_hold_over_a_restart() {
     let file = [service("web", 1, 2)];
     let mut first = rig.start(MemoryDatapath::default(), &file);
     first.change(drain("b1")).unwrap();
-    first.change(Change::AddBackend { service: "web".into(), backend: backend(3) }).unwrap();
+    first
+        .change(Change::AddBackend {
+            service: "web".into(),
+            backend: backend(3),
+        })
+        .unwrap();
     let words = first.datapath.words.clone();
     let second = rig.start(first.datapath, &file);
     assert_eq!(second.datapath.words, words);
-    assert_eq!(states(&second), [BackendState::Drain, BackendState::Up, BackendState::Up]);
+    assert_eq!(
+        states(&second),
+        [BackendState::Drain, BackendState::Up, BackendState::Up]
+    );
 }
 
 #[tokio::test]
@@ -130,12 +173,18 @@ async fn a_health_flip_writes_one_word_and_no_table() {
     for id in 1..=3 {
         controller.observe(&seen((id, 1), true)).unwrap();
     }
-    let (tables, before) = (controller.datapath.tables_written, controller.datapath.words.clone());
+    let (tables, before) = (
+        controller.datapath.tables_written,
+        controller.datapath.words.clone(),
+    );
     for _ in 0..3 {
         controller.observe(&seen((2, 1), false)).unwrap();
     }
     assert_eq!(controller.datapath.tables_written, tables);
-    let changed: Vec<_> = before.iter().filter(|&(id, word)| controller.datapath.words[id] != *word).collect();
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|&(id, word)| controller.datapath.words[id] != *word)
+        .collect();
     assert_eq!(changed.len(), 1);
     assert_eq!(word(&controller, 2).state(), BackendState::Down);
     // With two of three down the table is left to the third.
@@ -150,8 +199,18 @@ async fn a_late_result_is_not_the_next_ones() {
     let rig = Rig::new();
     let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 1))]);
     controller.observe(&seen((1, 1), true)).unwrap();
-    controller.change(Change::RemoveBackend { service: "web".into(), backend: "b1".into() }).unwrap();
-    controller.change(Change::AddBackend { service: "web".into(), backend: backend(1) }).unwrap();
+    controller
+        .change(Change::RemoveBackend {
+            service: "web".into(),
+            backend: "b1".into(),
+        })
+        .unwrap();
+    controller
+        .change(Change::AddBackend {
+            service: "web".into(),
+            backend: backend(1),
+        })
+        .unwrap();
     controller.observe(&seen((1, 1), true)).unwrap();
     assert_eq!(states(&controller), [BackendState::Free, BackendState::Down]);
 }
@@ -163,13 +222,25 @@ async fn what_cannot_be_done_changes_nothing() {
     let before = controller.datapath.clone();
     let mut same_vip = service("api", 1, 0);
     same_vip.backends.push(backend(7));
-    controller.change(Change::AddService { service: same_vip }).unwrap_err();
+    controller
+        .change(Change::AddService { service: same_vip })
+        .unwrap_err();
     controller.datapath.out_of_memory = true;
-    let refusal = controller.change(Change::AddService { service: service("new", 9, 1) }).unwrap_err();
+    let refusal = controller
+        .change(Change::AddService {
+            service: service("new", 9, 1),
+        })
+        .unwrap_err();
     assert!(format!("{refusal:#}").contains("out of memory"), "{refusal:#}");
     controller.datapath.out_of_memory = false;
     assert_eq!(controller.datapath.snapshot.services, before.snapshot.services);
-    let in_use = |datapath: &MemoryDatapath| datapath.words.values().filter(|word| word.state() == BackendState::Up).count();
+    let in_use = |datapath: &MemoryDatapath| {
+        datapath
+            .words
+            .values()
+            .filter(|word| word.state() == BackendState::Up)
+            .count()
+    };
     assert_eq!(in_use(&controller.datapath), in_use(&before));
     assert_eq!(controller.services, [service("web", 1, 2)]);
     let restarted = rig.start(controller.datapath, &[service("web", 1, 2)]);
@@ -180,7 +251,11 @@ async fn what_cannot_be_done_changes_nothing() {
 async fn a_next_hop_is_there_before_a_word_names_it() {
     let rig = Rig::new();
     let mut controller = rig.start(MemoryDatapath::default(), &[service("web", 1, 2)]);
-    let hop = NextHop { ifindex: 3, destination_mac: [2; 6], source_mac: [4; 6] };
+    let hop = NextHop {
+        ifindex: 3,
+        destination_mac: [2; 6],
+        source_mac: [4; 6],
+    };
     controller.resolved(backend(1).address, Ok(hop)).unwrap();
     let index = word(&controller, 1).next_hop();
     assert_eq!(controller.datapath.snapshot.next_hops[&index], hop);

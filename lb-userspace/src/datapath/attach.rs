@@ -37,7 +37,12 @@ impl Attached {
 ///
 /// # Errors
 /// The first interface that does not exist, carries somebody else's program, or cannot do the mode.
-pub async fn attach(program: &mut Xdp, pins: &Pins, links: &Links, interfaces: &[Interface]) -> Result<Vec<Attached>> {
+pub async fn attach(
+    program: &mut Xdp,
+    pins: &Pins,
+    links: &Links,
+    interfaces: &[Interface],
+) -> Result<Vec<Attached>> {
     let mut attached = Vec::new();
     for interface in interfaces {
         let one = attach_one(program, pins, links, interface).await;
@@ -58,29 +63,48 @@ pub async fn attach(program: &mut Xdp, pins: &Pins, links: &Links, interfaces: &
 /// The first that does not.
 pub fn check(interfaces: &[Interface]) -> Result<()> {
     for Interface { name, .. } in interfaces {
-        ensure!(if_nametoindex(name.as_str()).is_ok(), "interface {name}: there is none of that name: 'ip link' shows them");
+        ensure!(
+            if_nametoindex(name.as_str()).is_ok(),
+            "interface {name}: there is none of that name: 'ip link' shows them"
+        );
     }
     Ok(())
 }
 
-async fn attach_one(program: &mut Xdp, pins: &Pins, links: &Links, interface: &Interface) -> Result<Attached> {
+async fn attach_one(
+    program: &mut Xdp,
+    pins: &Pins,
+    links: &Links,
+    interface: &Interface,
+) -> Result<Attached> {
     let pin = pins.link(&interface.name);
     let id = program.info().context("ask for the program's id")?.id();
     if pin.exists() {
         match replace(program, &pin) {
             Ok(()) => match found(links, interface, id).await? {
                 Some(attached) if allows(interface.mode, attached.mode) => return Ok(attached),
-                Some(attached) => log::info!("interface {}: leaves {} mode", interface.name, attached.mode.name()),
+                Some(attached) => log::info!(
+                    "interface {}: leaves {} mode",
+                    interface.name,
+                    attached.mode.name()
+                ),
                 None => log::info!("interface {}: is another one than before", interface.name),
             },
-            Err(error) => log::info!("interface {}: the link of before is of no use: {error:#}", interface.name),
+            Err(error) => log::info!(
+                "interface {}: the link of before is of no use: {error:#}",
+                interface.name
+            ),
         }
         pins::remove_file(&pin)?;
     }
     attach_anew(program, &pin, interface)?;
     let attached = found(links, interface, id).await?;
     let attached = attached.context("the kernel does not show the program that was attached")?;
-    log::info!("interface {}: attached in {} mode", attached.name, attached.mode.name());
+    log::info!(
+        "interface {}: attached in {} mode",
+        attached.name,
+        attached.mode.name()
+    );
     Ok(attached)
 }
 
@@ -102,17 +126,26 @@ fn attach_anew(program: &mut Xdp, pin: &std::path::Path, interface: &Interface) 
         AttachMode::Auto => match try_mode(program, index, native()) {
             Ok(id) => id,
             Err(error) => {
-                log::warn!("interface {}: {error:#}; trying generic mode, several times slower", interface.name);
+                log::warn!(
+                    "interface {}: {error:#}; trying generic mode, several times slower",
+                    interface.name
+                );
                 try_mode(program, index, (XdpMode::Skb, "generic"))?
             }
         },
     };
-    let link = FdLink::try_from(program.take_link(id)?).map_err(|error| anyhow!("the kernel has no XDP links: {error}"))?;
-    link.pin(pin).with_context(|| format!("pin the link as {}", pin.display()))?;
+    let link = FdLink::try_from(program.take_link(id)?)
+        .map_err(|error| anyhow!("the kernel has no XDP links: {error}"))?;
+    link.pin(pin)
+        .with_context(|| format!("pin the link as {}", pin.display()))?;
     Ok(())
 }
 
-fn try_mode(program: &mut Xdp, index: u32, (mode, name): (XdpMode, &str)) -> Result<aya::programs::xdp::XdpLinkId> {
+fn try_mode(
+    program: &mut Xdp,
+    index: u32,
+    (mode, name): (XdpMode, &str),
+) -> Result<aya::programs::xdp::XdpLinkId> {
     let error = match program.attach_to_if_index(index, mode) {
         Ok(id) => return Ok(id),
         Err(error) => error,
@@ -125,7 +158,9 @@ fn try_mode(program: &mut Xdp, index: u32, (mode, name): (XdpMode, &str)) -> Res
             "its driver cannot run XDP programs in native mode: choose another interface, or set mode = \"generic\" for it, which is several times slower"
         ),
         Some(Errno::ERANGE | Errno::EINVAL) => {
-            bail!("the driver refuses XDP in {name} mode with the interface's settings: lower its MTU, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …')")
+            bail!(
+                "the driver refuses XDP in {name} mode with the interface's settings: lower its MTU, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …')"
+            )
         }
         _ => Err(error).with_context(|| format!("attach the program in {name} mode")),
     }
@@ -141,7 +176,9 @@ fn errno(error: &ProgramError) -> Option<Errno> {
 
 /// What the kernel says of the interface, if it carries the program with `id`.
 async fn found(links: &Links, interface: &Interface, id: u32) -> Result<Option<Attached>> {
-    let Some(link) = links.get(&interface.name).await? else { return Ok(None) };
+    let Some(link) = links.get(&interface.name).await? else {
+        return Ok(None);
+    };
     if link.xdp.program_id != Some(id) {
         return Ok(None);
     }
@@ -149,7 +186,11 @@ async fn found(links: &Links, interface: &Interface, id: u32) -> Result<Option<A
         Mode::Native | Mode::Offloaded => AttachMode::Native,
         Mode::Generic | Mode::Multiple | Mode::None => AttachMode::Generic,
     };
-    Ok(Some(Attached { name: interface.name.clone(), index: link.index, mode }))
+    Ok(Some(Attached {
+        name: interface.name.clone(),
+        index: link.index,
+        mode,
+    }))
 }
 
 fn allows(wanted: AttachMode, mode: AttachMode) -> bool {

@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, ArrayOfMaps, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues,
+    },
     util::nr_cpus,
 };
 use lb_common::{
@@ -91,7 +93,9 @@ impl Datapath for BpfDatapath {
     }
 
     fn put_backend(&mut self, id: u32, backend: &Backend) -> Result<()> {
-        self.backends.set(id, backend, 0).with_context(|| format!("write backend {id}"))
+        self.backends
+            .set(id, backend, 0)
+            .with_context(|| format!("write backend {id}"))
     }
 
     fn set_word(&mut self, id: u32, word: BackendWord) {
@@ -99,21 +103,29 @@ impl Datapath for BpfDatapath {
     }
 
     fn put_next_hop(&mut self, index: u32, hop: &NextHop) -> Result<()> {
-        self.next_hops.set(index, hop, 0).with_context(|| format!("write next hop {index}"))
+        self.next_hops
+            .set(index, hop, 0)
+            .with_context(|| format!("write next hop {index}"))
     }
 
     fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()> {
         let table = SlotTable::create(SLOTS, MMAPABLE).context("make a slot table")?;
         MappedArray::new(table.map().fd(), SLOTS)?.fill(slots);
-        self.slots.set(service, &table, 0).with_context(|| format!("swap the slot table of service {service}"))
+        self.slots
+            .set(service, &table, 0)
+            .with_context(|| format!("swap the slot table of service {service}"))
     }
 
     fn clear_table(&mut self, service: u32) -> Result<()> {
-        self.slots.set(service, &self.empty, 0).with_context(|| format!("clear the slot table of service {service}"))
+        self.slots
+            .set(service, &self.empty, 0)
+            .with_context(|| format!("clear the slot table of service {service}"))
     }
 
     fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<()> {
-        self.services.insert(key, service, 0).with_context(|| format!("write service {}", service.id))
+        self.services
+            .insert(key, service, 0)
+            .with_context(|| format!("write service {}", service.id))
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<()> {
@@ -129,11 +141,15 @@ impl Datapath for BpfDatapath {
     }
 
     fn reset_service_traffic(&mut self, id: u32) -> Result<()> {
-        self.service_traffic.set(id, zeros()?, 0).context("reset a service's counters")
+        self.service_traffic
+            .set(id, zeros()?, 0)
+            .context("reset a service's counters")
     }
 
     fn reset_backend_traffic(&mut self, id: u32) -> Result<()> {
-        self.backend_traffic.set(id, zeros()?, 0).context("reset a backend's counters")
+        self.backend_traffic
+            .set(id, zeros()?, 0)
+            .context("reset a backend's counters")
     }
 
     fn outcomes(&self) -> Result<Vec<Count>> {
@@ -144,7 +160,10 @@ impl Datapath for BpfDatapath {
                 bytes: sum.bytes.wrapping_add(count.bytes),
             }))
         };
-        Outcome::ALL.iter().map(|outcome| sum(u32::from(outcome.wire()))).collect()
+        Outcome::ALL
+            .iter()
+            .map(|outcome| sum(u32::from(outcome.wire())))
+            .collect()
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {
@@ -157,7 +176,10 @@ impl Datapath for BpfDatapath {
 }
 
 fn traffic(map: &PerCpuArray<MapData, Traffic>, id: u32) -> Result<Traffic, MapError> {
-    Ok(map.get(&id, 0)?.iter().fold(Traffic::default(), |sum, one| sum.plus(*one)))
+    Ok(map
+        .get(&id, 0)?
+        .iter()
+        .fold(Traffic::default(), |sum, one| sum.plus(*one)))
 }
 
 fn zeros() -> Result<PerCpuValues<Traffic>> {
@@ -175,6 +197,8 @@ fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
 }
 
 fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
-    let map = ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))?;
+    let map = ebpf
+        .take_map(name)
+        .with_context(|| format!("the BPF object has no map {name}"))?;
     M::try_from(map).with_context(|| format!("the map {name} is of another kind"))
 }

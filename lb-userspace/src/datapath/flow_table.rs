@@ -51,7 +51,9 @@ impl FlowTable {
     pub fn open(pins: &Pins, timeouts: Timeouts) -> Result<Self> {
         let open = |name| {
             let path = pins.map(name);
-            MapData::from_pin(&path).map(Map::LruHashMap).with_context(|| format!("open {}", path.display()))
+            MapData::from_pin(&path)
+                .map(Map::LruHashMap)
+                .with_context(|| format!("open {}", path.display()))
         };
         let flows = open(maps::FLOWS)?;
         let capacity = match &flows {
@@ -76,9 +78,15 @@ impl FlowTable {
         let mut census = Census::default();
         let mut orphans = HashSet::new();
         // A walk that loses its place because an entry went away begins anew, so it needs an end of its own.
-        let keys: Vec<FlowKey> = self.replies.keys().take(2 * self.capacity).collect::<Result<_, _>>()?;
+        let keys: Vec<FlowKey> = self
+            .replies
+            .keys()
+            .take(2 * self.capacity)
+            .collect::<Result<_, _>>()?;
         for key in keys.into_iter().collect::<HashSet<_>>() {
-            let Ok(reply) = self.replies.get(&key, 0) else { continue };
+            let Ok(reply) = self.replies.get(&key, 0) else {
+                continue;
+            };
             match self.flows.get(&reply.flow, 0) {
                 Ok(flow) if flow.backend == reply.backend => {
                     if self.is_over(&flow, now) {

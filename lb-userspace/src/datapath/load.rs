@@ -61,7 +61,11 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
     for shape in &shapes {
         check_pinned(pins, shape)?;
     }
-    let level = if settings.log_packets { aya_log::Level::Debug as u8 } else { 0 };
+    let level = if settings.log_packets {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    };
     let mut loader = EbpfLoader::new();
     loader
         .override_global(maps::HASH_KEY, &settings.hash_key, true)
@@ -83,7 +87,9 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
 /// # Errors
 /// When the object is not ours.
 pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut(maps::PROGRAM).context("the BPF object has no program")?;
+    let program = ebpf
+        .program_mut(maps::PROGRAM)
+        .context("the BPF object has no program")?;
     program.try_into().context("the BPF object's program is not XDP")
 }
 
@@ -93,29 +99,119 @@ pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
 /// When the pin cannot be made.
 pub fn pin_program(ebpf: &mut Ebpf, pins: &Pins) -> Result<()> {
     let program = xdp(ebpf)?;
-    pins::replace(&pins.program(), |path| program.pin(path).context("pin the program"))
+    pins::replace(&pins.program(), |path| {
+        program.pin(path).context("pin the program")
+    })
 }
 
 fn shapes(capacity: Capacity) -> Vec<Shape> {
-    let Capacity { flows, backends, services } = capacity;
-    let shape = |name, kind, key, value, entries, setting| Shape { name, kind, key, value, entries, setting };
+    let Capacity {
+        flows,
+        backends,
+        services,
+    } = capacity;
+    let shape = |name, kind, key, value, entries, setting| Shape {
+        name,
+        kind,
+        key,
+        value,
+        entries,
+        setting,
+    };
     let vips = services * limits::VIPS_PER_SERVICE;
     let outcomes = Outcome::ALL.len() as u32;
     let (word, index) = (size_of::<u64>(), size_of::<u32>());
     let (traffic, count) = (size_of::<Traffic>(), size_of::<Count>());
     vec![
-        shape(maps::SERVICES, MapType::Hash, size_of::<ServiceKey>(), size_of::<Service>(), vips, "services"),
-        shape(maps::VIPS, MapType::Hash, size_of::<Addr>(), index, vips, "services"),
-        shape(maps::SLOTS, MapType::ArrayOfMaps, index, index, services, "services"),
+        shape(
+            maps::SERVICES,
+            MapType::Hash,
+            size_of::<ServiceKey>(),
+            size_of::<Service>(),
+            vips,
+            "services",
+        ),
+        shape(
+            maps::VIPS,
+            MapType::Hash,
+            size_of::<Addr>(),
+            index,
+            vips,
+            "services",
+        ),
+        shape(
+            maps::SLOTS,
+            MapType::ArrayOfMaps,
+            index,
+            index,
+            services,
+            "services",
+        ),
         // Id 0 is no backend, index 0 no next hop.
-        shape(maps::BACKENDS, MapType::Array, index, size_of::<Backend>(), backends + 1, "backends"),
-        shape(maps::BACKEND_WORDS, MapType::Array, index, word, backends + 1, "backends"),
-        shape(maps::NEXT_HOPS, MapType::Array, index, size_of::<NextHop>(), 2 * backends + 1, "backends"),
-        shape(maps::FLOWS, MapType::LruHash, size_of::<FlowKey>(), size_of::<Flow>(), flows, "flows"),
-        shape(maps::REPLIES, MapType::LruHash, size_of::<FlowKey>(), size_of::<Reply>(), flows, "flows"),
-        shape(maps::OUTCOMES, MapType::PerCpuArray, index, count, outcomes, "outcomes"),
-        shape(maps::SERVICE_TRAFFIC, MapType::PerCpuArray, index, traffic, services, "services"),
-        shape(maps::BACKEND_TRAFFIC, MapType::PerCpuArray, index, traffic, backends + 1, "backends"),
+        shape(
+            maps::BACKENDS,
+            MapType::Array,
+            index,
+            size_of::<Backend>(),
+            backends + 1,
+            "backends",
+        ),
+        shape(
+            maps::BACKEND_WORDS,
+            MapType::Array,
+            index,
+            word,
+            backends + 1,
+            "backends",
+        ),
+        shape(
+            maps::NEXT_HOPS,
+            MapType::Array,
+            index,
+            size_of::<NextHop>(),
+            2 * backends + 1,
+            "backends",
+        ),
+        shape(
+            maps::FLOWS,
+            MapType::LruHash,
+            size_of::<FlowKey>(),
+            size_of::<Flow>(),
+            flows,
+            "flows",
+        ),
+        shape(
+            maps::REPLIES,
+            MapType::LruHash,
+            size_of::<FlowKey>(),
+            size_of::<Reply>(),
+            flows,
+            "flows",
+        ),
+        shape(
+            maps::OUTCOMES,
+            MapType::PerCpuArray,
+            index,
+            count,
+            outcomes,
+            "outcomes",
+        ),
+        shape(
+            maps::SERVICE_TRAFFIC,
+            MapType::PerCpuArray,
+            index,
+            traffic,
+            services,
+            "services",
+        ),
+        shape(
+            maps::BACKEND_TRAFFIC,
+            MapType::PerCpuArray,
+            index,
+            traffic,
+            backends + 1,
+            "backends",
+        ),
     ]
 }
 
@@ -148,9 +244,14 @@ fn check_pinned(pins: &Pins, shape: &Shape) -> Result<()> {
 /// One line for people; the verifier's log goes to the debug log.
 fn refused(error: ProgramError) -> anyhow::Error {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             log::debug!("verifier: {verifier_log}");
-            anyhow!("the kernel refused the XDP program: {io_error} (RUST_LOG=debug shows the verifier's log)")
+            anyhow!(
+                "the kernel refused the XDP program: {io_error} (RUST_LOG=debug shows the verifier's log)"
+            )
         }
         other => anyhow!(other).context("load the XDP program"),
     }

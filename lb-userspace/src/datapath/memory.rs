@@ -39,7 +39,9 @@ impl Datapath for MemoryDatapath {
     }
 
     fn put_backend(&mut self, id: u32, backend: &Backend) -> Result<()> {
-        self.snapshot.backends.insert(id, (*backend, BackendWord::default()));
+        self.snapshot
+            .backends
+            .insert(id, (*backend, BackendWord::default()));
         Ok(())
     }
 

@@ -48,13 +48,22 @@ pub struct KeyOrd {
 
 impl From<ServiceKey> for KeyOrd {
     fn from(key: ServiceKey) -> Self {
-        Self { vip: key.vip.words(), port: key.port, protocol: key.protocol }
+        Self {
+            vip: key.vip.words(),
+            port: key.port,
+            protocol: key.protocol,
+        }
     }
 }
 
 impl From<KeyOrd> for ServiceKey {
     fn from(key: KeyOrd) -> Self {
-        Self { vip: Addr::from_words(key.vip), port: key.port, protocol: key.protocol, _pad: 0 }
+        Self {
+            vip: Addr::from_words(key.vip),
+            port: key.port,
+            protocol: key.protocol,
+            _pad: 0,
+        }
     }
 }
 

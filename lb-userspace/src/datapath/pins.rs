@@ -50,7 +50,11 @@ impl Pins {
             );
         }
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-        Ok(Self { root: root.to_owned(), directory, _lock: lock })
+        Ok(Self {
+            root: root.to_owned(),
+            directory,
+            _lock: lock,
+        })
     }
 
     /// Where a map is pinned.
@@ -68,7 +72,8 @@ impl Pins {
     /// Where the link to an interface is pinned.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
+        self.directory
+            .join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
     }
 
     /// The interfaces that have a pinned link.
@@ -77,7 +82,12 @@ impl Pins {
     /// When the directory cannot be read.
     pub fn linked(&self) -> Result<Vec<String>> {
         let names = entries(&self.directory)?.into_iter().filter_map(|path| {
-            Some(path.file_name()?.to_str()?.strip_prefix(LINK_PREFIX)?.replace(':', "."))
+            Some(
+                path.file_name()?
+                    .to_str()?
+                    .strip_prefix(LINK_PREFIX)?
+                    .replace(':', "."),
+            )
         });
         Ok(names.collect())
     }
@@ -163,11 +173,16 @@ fn remove_all(root: &Path) -> Result<()> {
 }
 
 fn is_link(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let read = || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let read = || {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()
+    };
     read().with_context(|| format!("read {}", directory.display()))
 }
 

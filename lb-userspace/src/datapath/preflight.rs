@@ -32,7 +32,10 @@ pub fn check() -> Result<()> {
 /// # Errors
 /// When it does not, with the command that mounts one.
 pub fn bpf_file_system(directory: &Path) -> Result<()> {
-    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let existing = directory
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
     let on = statfs::statfs(existing).with_context(|| format!("look at {}", existing.display()))?;
     ensure!(
         on.filesystem_type().0 == BPF_FS_MAGIC,
@@ -58,7 +61,9 @@ fn privileges(status: &str) -> Result<()> {
 }
 
 fn kernel(release: &str) -> Result<()> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         bail!("kernel {release}: cannot tell its version");
     };
@@ -86,7 +91,10 @@ mod tests {
     #[test]
     fn old_kernels_are_refused_by_name() {
         let refusal = kernel("5.10.0-28-amd64").unwrap_err().to_string();
-        assert_eq!(refusal, "kernel 5.10.0-28-amd64 is too old: xlb needs 5.15 or newer");
+        assert_eq!(
+            refusal,
+            "kernel 5.10.0-28-amd64 is too old: xlb needs 5.15 or newer"
+        );
         kernel("4.19.0").unwrap_err();
         kernel("5.15.0").unwrap();
         kernel("6.1.0-44-amd64").unwrap();
@@ -96,7 +104,9 @@ mod tests {
 
     #[test]
     fn a_kernel_without_type_information_is_refused() {
-        let refusal = type_information(Path::new("/nonexistent/vmlinux")).unwrap_err().to_string();
+        let refusal = type_information(Path::new("/nonexistent/vmlinux"))
+            .unwrap_err()
+            .to_string();
         assert!(refusal.contains("CONFIG_DEBUG_INFO_BTF=y"), "{refusal}");
     }
 
@@ -104,14 +114,21 @@ mod tests {
     fn capabilities_decide_not_the_user_id() {
         privileges("CapEff:\t000001ffffffffff").unwrap();
         privileges("CapEff:\t000000c000001000").unwrap();
-        assert!(privileges("CapEff:\t0000000000000000").unwrap_err().to_string().contains("run as root"));
+        assert!(
+            privileges("CapEff:\t0000000000000000")
+                .unwrap_err()
+                .to_string()
+                .contains("run as root")
+        );
         privileges("CapEff:\t0000008000001000").unwrap_err();
         privileges("no such line").unwrap_err();
     }
 
     #[test]
     fn an_ordinary_directory_is_no_place_for_pins() {
-        let refusal = bpf_file_system(Path::new("/proc/nothing/here")).unwrap_err().to_string();
+        let refusal = bpf_file_system(Path::new("/proc/nothing/here"))
+            .unwrap_err()
+            .to_string();
         assert!(refusal.contains("mount -t bpf bpf /sys/fs/bpf"), "{refusal}");
     }
 }

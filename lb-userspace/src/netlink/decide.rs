@@ -34,25 +34,45 @@ pub enum Neighbour {
 /// A way, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
-    Found { hop: NextHop, neighbour: NeighbourKey, fresh: bool },
+    Found {
+        hop: NextHop,
+        neighbour: NeighbourKey,
+        fresh: bool,
+    },
     /// The neighbour has to be asked for first.
     Unknown { neighbour: NeighbourKey },
     /// There is none, for this reason.
-    No { reason: String, neighbour: Option<NeighbourKey> },
+    No {
+        reason: String,
+        neighbour: Option<NeighbourKey>,
+    },
 }
 
 /// The way to `address`.
 #[must_use]
-pub fn way(address: IpAddr, route: &Route, links: &BTreeMap<u32, Link>, neighbours: &BTreeMap<NeighbourKey, Neighbour>) -> Way {
-    let no = |reason: String| Way::No { reason, neighbour: None };
+pub fn way(
+    address: IpAddr,
+    route: &Route,
+    links: &BTreeMap<u32, Link>,
+    neighbours: &BTreeMap<NeighbourKey, Neighbour>,
+) -> Way {
+    let no = |reason: String| Way::No {
+        reason,
+        neighbour: None,
+    };
     let (interface, gateway) = match route {
         Route::Unicast { interface, gateway } => (*interface, *gateway),
         Route::Local => return no("it is an address of this host".to_owned()),
         Route::None(reason) => return no(reason.clone()),
     };
-    let Some(link) = links.get(&interface) else { return no(format!("its route names interface {interface}, which is gone")) };
+    let Some(link) = links.get(&interface) else {
+        return no(format!("its route names interface {interface}, which is gone"));
+    };
     let Some(source_mac) = link.mac else {
-        return no(format!("its route leaves by {}, which is no Ethernet interface", link.name));
+        return no(format!(
+            "its route leaves by {}, which is no Ethernet interface",
+            link.name
+        ));
     };
     if !link.running {
         return no(format!("interface {} is down", link.name));
@@ -60,12 +80,23 @@ pub fn way(address: IpAddr, route: &Route, links: &BTreeMap<u32, Link>, neighbou
     let neighbour = (interface, gateway.unwrap_or(address));
     match neighbours.get(&neighbour) {
         Some(Neighbour::Known { mac, fresh, fixed }) => {
-            let hop = NextHop { ifindex: interface, destination_mac: *mac, source_mac };
-            Way::Found { hop, neighbour, fresh: *fresh || *fixed }
+            let hop = NextHop {
+                ifindex: interface,
+                destination_mac: *mac,
+                source_mac,
+            };
+            Way::Found {
+                hop,
+                neighbour,
+                fresh: *fresh || *fixed,
+            }
         }
         Some(Neighbour::Failed) => {
             let (asked, name) = (neighbour.1, &link.name);
-            Way::No { reason: format!("nobody answers to {asked} on {name}"), neighbour: Some(neighbour) }
+            Way::No {
+                reason: format!("nobody answers to {asked} on {name}"),
+                neighbour: Some(neighbour),
+            }
         }
         Some(Neighbour::Asked) | None => Way::Unknown { neighbour },
     }
@@ -80,16 +111,37 @@ mod tests {
     const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn link(index: u32, mac: Option<[u8; 6]>, running: bool) -> (u32, Link) {
-        let xdp = XdpState { mode: XdpMode::None, program_id: None };
-        (index, Link { index, name: format!("eth{index}"), mac, running, xdp })
+        let xdp = XdpState {
+            mode: XdpMode::None,
+            program_id: None,
+        };
+        (
+            index,
+            Link {
+                index,
+                name: format!("eth{index}"),
+                mac,
+                running,
+                xdp,
+            },
+        )
     }
 
     fn links() -> BTreeMap<u32, Link> {
-        [link(1, None, true), link(2, Some([2; 6]), true), link(3, Some([3; 6]), false)].into()
+        [
+            link(1, None, true),
+            link(2, Some([2; 6]), true),
+            link(3, Some([3; 6]), false),
+        ]
+        .into()
     }
 
     fn known(fresh: bool) -> Neighbour {
-        Neighbour::Known { mac: [9; 6], fresh, fixed: false }
+        Neighbour::Known {
+            mac: [9; 6],
+            fresh,
+            fixed: false,
+        }
     }
 
     fn by(interface: u32, gateway: Option<IpAddr>) -> Route {
@@ -105,18 +157,49 @@ mod tests {
 
     #[test]
     fn the_neighbour_is_the_gateway_or_the_address_itself() {
-        let neighbours = [((2, GATEWAY), known(true)), ((2, FAR), Neighbour::Known { mac: [8; 6], fresh: false, fixed: false })];
-        let hop = |mac| NextHop { ifindex: 2, destination_mac: mac, source_mac: [2; 6] };
+        let neighbours = [
+            ((2, GATEWAY), known(true)),
+            (
+                (2, FAR),
+                Neighbour::Known {
+                    mac: [8; 6],
+                    fresh: false,
+                    fixed: false,
+                },
+            ),
+        ];
+        let hop = |mac| NextHop {
+            ifindex: 2,
+            destination_mac: mac,
+            source_mac: [2; 6],
+        };
         let found = way(FAR, &by(2, Some(GATEWAY)), &links(), &neighbours.into());
-        assert_eq!(found, Way::Found { hop: hop([9; 6]), neighbour: (2, GATEWAY), fresh: true });
+        assert_eq!(
+            found,
+            Way::Found {
+                hop: hop([9; 6]),
+                neighbour: (2, GATEWAY),
+                fresh: true
+            }
+        );
         let found = way(FAR, &by(2, None), &links(), &neighbours.into());
-        assert_eq!(found, Way::Found { hop: hop([8; 6]), neighbour: (2, FAR), fresh: false });
+        assert_eq!(
+            found,
+            Way::Found {
+                hop: hop([8; 6]),
+                neighbour: (2, FAR),
+                fresh: false
+            }
+        );
     }
 
     #[test]
     fn a_neighbour_on_another_interface_is_another_neighbour() {
         let neighbours = [((3, FAR), known(true))].into();
-        assert_eq!(way(FAR, &by(2, None), &links(), &neighbours), Way::Unknown { neighbour: (2, FAR) });
+        assert_eq!(
+            way(FAR, &by(2, None), &links(), &neighbours),
+            Way::Unknown { neighbour: (2, FAR) }
+        );
     }
 
     #[test]
@@ -126,7 +209,10 @@ mod tests {
         assert!(reason(way(FAR, &by(1, None), &links(), &none)).contains("no Ethernet"));
         assert!(reason(way(FAR, &by(3, None), &links(), &none)).contains("eth3 is down"));
         assert!(reason(way(FAR, &by(7, None), &links(), &none)).contains("gone"));
-        assert_eq!(reason(way(FAR, &Route::None("unreachable".into()), &links(), &none)), "unreachable");
+        assert_eq!(
+            reason(way(FAR, &Route::None("unreachable".into()), &links(), &none)),
+            "unreachable"
+        );
         let failed = [((2, FAR), Neighbour::Failed)].into();
         assert!(reason(way(FAR, &by(2, None), &links(), &failed)).contains("nobody answers"));
     }

@@ -55,7 +55,10 @@ impl Links {
     /// When the kernel has no netlink.
     pub fn connect() -> Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
-        Ok(Self { handle, connection: tokio::spawn(connection) })
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+        })
     }
 
     /// The interface of a name; `None` if there is none.
@@ -63,7 +66,10 @@ impl Links {
     /// # Errors
     /// When the kernel does not answer.
     pub async fn get(&self, name: &str) -> Result<Option<Link>> {
-        Ok(all(&self.handle).await?.into_iter().find(|link| link.name == name))
+        Ok(all(&self.handle)
+            .await?
+            .into_iter()
+            .find(|link| link.name == name))
     }
 }
 
@@ -78,7 +84,13 @@ impl Drop for Links {
 /// # Errors
 /// When the kernel does not answer.
 pub async fn all(handle: &Handle) -> Result<Vec<Link>> {
-    let messages: Vec<_> = handle.link().get().execute().try_collect().await.context("read the interfaces")?;
+    let messages: Vec<_> = handle
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("read the interfaces")?;
     Ok(messages.iter().map(parse).collect())
 }
 
@@ -89,7 +101,10 @@ fn parse(message: &LinkMessage) -> Link {
         name: String::new(),
         mac: None,
         running: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-        xdp: XdpState { mode: XdpMode::None, program_id: None },
+        xdp: XdpState {
+            mode: XdpMode::None,
+            program_id: None,
+        },
     };
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
     for attribute in &message.attributes {
@@ -104,7 +119,10 @@ fn parse(message: &LinkMessage) -> Link {
 }
 
 fn xdp(attributes: &[LinkXdp]) -> XdpState {
-    let mut state = XdpState { mode: XdpMode::None, program_id: None };
+    let mut state = XdpState {
+        mode: XdpMode::None,
+        program_id: None,
+    };
     for attribute in attributes {
         match attribute {
             LinkXdp::Attached(attached) => {

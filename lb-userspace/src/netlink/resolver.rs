@@ -77,7 +77,13 @@ impl Resolver {
         suspects: mpsc::Receiver<IpAddr>,
         out: mpsc::Sender<Resolution>,
     ) -> Self {
-        let mut task = Task { targets, suspects, out, told: BTreeMap::new(), neighbours: BTreeMap::new() };
+        let mut task = Task {
+            targets,
+            suspects,
+            out,
+            told: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+        };
         Self(tokio::spawn(async move {
             while let Err(error) = task.run().await {
                 log::warn!("routes and neighbours are not followed for a moment: {error:#}");
@@ -108,7 +114,11 @@ impl Task {
         ended
     }
 
-    async fn follow(&mut self, handle: &Handle, messages: &mut (impl Stream<Item = Message> + Unpin)) -> Result<()> {
+    async fn follow(
+        &mut self,
+        handle: &Handle,
+        messages: &mut (impl Stream<Item = Message> + Unpin),
+    ) -> Result<()> {
         let mut period = Instant::now();
         loop {
             let due = Instant::now() >= period;
@@ -132,7 +142,11 @@ impl Task {
 
     /// Reads the tables and tells what has changed; keeps neighbours fresh when `due`. `None` when nobody listens any more.
     async fn refresh(&mut self, handle: &Handle, due: bool) -> Result<Option<()>> {
-        let links: BTreeMap<u32, Link> = links::all(handle).await?.into_iter().map(|link| (link.index, link)).collect();
+        let links: BTreeMap<u32, Link> = links::all(handle)
+            .await?
+            .into_iter()
+            .map(|link| (link.index, link))
+            .collect();
         let neighbours = tables::neighbours(handle).await?;
         let targets = self.targets.borrow_and_update().clone();
         self.told.retain(|address, _| targets.contains(address));
@@ -166,7 +180,10 @@ impl Task {
         let (neighbour, ask) = match way {
             Way::Found { neighbour, fresh, .. } => (*neighbour, due && !fresh),
             Way::Unknown { neighbour } => (*neighbour, due || !neighbours.contains_key(neighbour)),
-            Way::No { neighbour: Some(neighbour), .. } => (*neighbour, due),
+            Way::No {
+                neighbour: Some(neighbour),
+                ..
+            } => (*neighbour, due),
             Way::No { neighbour: None, .. } => {
                 self.neighbours.remove(&address);
                 return None;
@@ -187,12 +204,25 @@ impl Task {
             return Some(());
         }
         self.told.insert(address, hop.clone());
-        let interface = hop.as_ref().ok().and_then(|hop| links.get(&hop.ifindex)).map(|link| link.name.clone());
-        self.out.send(Resolution { address, hop, interface }).await.ok()
+        let interface = hop
+            .as_ref()
+            .ok()
+            .and_then(|hop| links.get(&hop.ifindex))
+            .map(|link| link.name.clone());
+        self.out
+            .send(Resolution {
+                address,
+                hop,
+                interface,
+            })
+            .await
+            .ok()
     }
 
     async fn suspect(&mut self, handle: &Handle, address: IpAddr) {
-        let Some(&key) = self.neighbours.get(&address) else { return };
+        let Some(&key) = self.neighbours.get(&address) else {
+            return;
+        };
         let fixed = match tables::neighbours(handle).await {
             Ok(neighbours) => matches!(neighbours.get(&key), Some(Neighbour::Known { fixed: true, .. })),
             Err(_) => true,

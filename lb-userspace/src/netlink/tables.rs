@@ -19,7 +19,13 @@ use crate::netlink::decide::{Neighbour, NeighbourKey, Route};
 /// # Errors
 /// When the kernel does not answer.
 pub async fn neighbours(handle: &Handle) -> Result<BTreeMap<NeighbourKey, Neighbour>> {
-    let messages: Vec<_> = handle.neighbours().get().execute().try_collect().await.context("read the neighbours")?;
+    let messages: Vec<_> = handle
+        .neighbours()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("read the neighbours")?;
     Ok(messages.iter().filter_map(neighbour).collect())
 }
 
@@ -72,10 +78,12 @@ pub async fn ask_anew(handle: &Handle, key: NeighbourKey) {
         IpAddr::V4(_) => rtnetlink::packet_route::AddressFamily::Inet,
         IpAddr::V6(_) => rtnetlink::packet_route::AddressFamily::Inet6,
     };
-    message.attributes.push(NeighbourAttribute::Destination(match key.1 {
-        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-    }));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(match key.1 {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        }));
     if let Err(error) = handle.neighbours().del(message).execute().await {
         log::debug!("forget neighbour {}: {error}", key.1);
     }
