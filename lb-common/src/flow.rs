@@ -10,6 +10,15 @@ wire_enum! {
     }
 }
 
+impl Protocol {
+    /// The number as keys hold it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.wire() as u32
+    }
+}
+
 map_struct! {
     /// The five-tuple of a packet, as it stands in the packet: from `source` to `destination`.
     pub struct FlowKey {
@@ -19,9 +28,8 @@ map_struct! {
         pub source_port: u16,
         /// Network order.
         pub destination_port: u16,
-        /// IP protocol number.
-        pub protocol: u8,
-        pub _pad: [u8; 3],
+        /// IP protocol number. A whole word, so that the key has no padding to write.
+        pub protocol: u32,
     }
 }
 
@@ -58,7 +66,6 @@ impl FlowKey {
             source_port: self.destination_port,
             destination_port: self.source_port,
             protocol: self.protocol,
-            _pad: [0; 3],
         }
     }
 }
@@ -80,8 +87,7 @@ mod tests {
             destination: "192.0.2.10".parse::<IpAddr>().unwrap().into(),
             source_port: port.to_be(),
             destination_port: 80_u16.to_be(),
-            protocol: Protocol::Tcp.wire(),
-            _pad: [0; 3],
+            protocol: Protocol::Tcp.number(),
         }
     }
 

@@ -9,8 +9,7 @@ map_struct! {
         /// Network order.
         pub port: u16,
         /// IP protocol number.
-        pub protocol: u8,
-        pub _pad: u8,
+        pub protocol: u16,
     }
 }
 

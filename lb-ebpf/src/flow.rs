@@ -99,7 +99,7 @@ pub fn open(
         .insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_ANY))
         .map_err(|_| Outcome::FlowTableFull)?;
     let state = match packet.flow.protocol {
-        protocol if protocol == Protocol::Udp.wire() => FlowState::Udp,
+        protocol if protocol == Protocol::Udp.number() => FlowState::Udp,
         _ => FlowState::Syn.next(Side::Client, packet.tcp_flags),
     };
     let flow = Flow {

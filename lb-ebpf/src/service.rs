@@ -24,8 +24,7 @@ pub fn lookup(flow: &FlowKey) -> Option<Service> {
     let key = ServiceKey {
         vip: flow.destination,
         port: flow.destination_port,
-        protocol: flow.protocol,
-        _pad: 0,
+        protocol: flow.protocol as u16,
     };
     // SAFETY: entries of this map are never changed in place nor recycled while a program runs (see FLAGS).
     unsafe { SERVICES.get(key) }.copied()

@@ -66,5 +66,5 @@ fn ttl_word(ttl: u8, protocol: u8) -> u16 {
 
 #[inline(always)]
 fn is_tcp(packet: &Packet) -> bool {
-    packet.flow.protocol == Protocol::Tcp.wire()
+    packet.flow.protocol == Protocol::Tcp.number()
 }

@@ -10,7 +10,6 @@ pub fn of(vip: &Vip) -> ServiceKey {
     ServiceKey {
         vip: vip.address.into(),
         port: vip.port.to_be(),
-        protocol: vip.protocol.number(),
-        _pad: 0,
+        protocol: u16::from(vip.protocol.number()),
     }
 }

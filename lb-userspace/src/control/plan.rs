@@ -170,7 +170,6 @@ mod tests {
             vip: Addr::from_v4_word(7),
             port: 80,
             protocol: 6,
-            _pad: 0,
         };
         let members = backends
             .iter()

@@ -43,7 +43,7 @@ pub struct Snapshot {
 pub struct KeyOrd {
     vip: [u32; 4],
     port: u16,
-    protocol: u8,
+    protocol: u16,
 }
 
 impl From<ServiceKey> for KeyOrd {
@@ -62,7 +62,6 @@ impl From<KeyOrd> for ServiceKey {
             vip: Addr::from_words(key.vip),
             port: key.port,
             protocol: key.protocol,
-            _pad: 0,
         }
     }
 }

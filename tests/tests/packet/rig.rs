@@ -137,8 +137,7 @@ impl Rig {
             let key = ServiceKey {
                 vip: v4(vip),
                 port: port.to_be(),
-                protocol,
-                _pad: 0,
+                protocol: u16::from(protocol),
             };
             let (mode, picker) = (ForwardMode::Nat.wire(), Picker::Maglev.wire());
             self.datapath.put_service(
@@ -277,8 +276,7 @@ fn flow_key(source: (Ipv4Addr, u16), vip: (Ipv4Addr, u16), protocol: u8) -> Flow
         destination: v4(vip.0),
         source_port: source.1.to_be(),
         destination_port: vip.1.to_be(),
-        protocol,
-        _pad: [0; 3],
+        protocol: u32::from(protocol),
     }
 }
 
