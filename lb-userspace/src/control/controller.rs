@@ -199,13 +199,10 @@ impl<D: Datapath> Controller<D> {
         self.watch();
         let desired = self.desired();
         for step in plan(&desired, &self.applied) {
-            if let Err(error) = self.execute(step) {
-                // What was done is done; the next plan starts from what is really there.
-                self.applied = State::of(&self.datapath.snapshot()?);
-                return Err(error);
-            }
+            // Each for itself: after a failure the next plan starts from what is really there.
+            self.execute(&step)?;
+            self.applied.took(step);
         }
-        self.applied = desired;
         self.ids.release_others(&self.services);
         let addresses = self
             .services
@@ -330,11 +327,11 @@ impl<D: Datapath> Controller<D> {
         backends(&self.services, &self.ids).find(|(_, _, granted)| (granted.id, granted.generation) == key)
     }
 
-    fn execute(&mut self, step: Step) -> Result<()> {
+    fn execute(&mut self, step: &Step) -> Result<()> {
         let datapath = &mut self.datapath;
-        match step {
-            Step::NewBackend { id, backend } => {
-                datapath.put_backend(id, &backend)?;
+        match *step {
+            Step::NewBackend { id, ref backend } => {
+                datapath.put_backend(id, backend)?;
                 datapath.reset_backend_traffic(id)
             }
             Step::SetWord { id, word } => {
@@ -342,7 +339,7 @@ impl<D: Datapath> Controller<D> {
                 Ok(())
             }
             Step::NewService { id } => datapath.reset_service_traffic(id),
-            Step::PutTable { service, table } => {
+            Step::PutTable { service, ref table } => {
                 let members: Vec<_> = table
                     .members
                     .iter()
@@ -358,7 +355,7 @@ impl<D: Datapath> Controller<D> {
                 )
             }
             Step::PutVip { vip } => datapath.put_vip(&Addr::from_words(vip)),
-            Step::PutService { key, service } => datapath.put_service(&key.into(), &service),
+            Step::PutService { key, ref service } => datapath.put_service(&key.into(), service),
             Step::RemoveService { key } => datapath.remove_service(&key.into()),
             Step::RemoveVip { vip } => datapath.remove_vip(&Addr::from_words(vip)),
             Step::ClearTable { service } => datapath.clear_table(service),

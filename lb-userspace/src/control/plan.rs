@@ -29,6 +29,9 @@ pub struct Table {
     pub members: Vec<(String, u32, u32)>,
 }
 
+/// The word of an id that was never used.
+const FREE: BackendWord = BackendWord(0);
+
 /// One write to the data plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -80,6 +83,29 @@ impl State {
                 .map(|(&id, &(backend, word))| (id, (backend, word.0)))
                 .collect(),
             tables: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in that a step has been carried out.
+    pub fn took(&mut self, step: Step) {
+        match step {
+            // Nobody meets a backend without a word: until then it is there, and free.
+            Step::NewBackend { id, backend } => {
+                self.backends.entry(id).or_insert((backend, FREE.0)).0 = backend
+            }
+            Step::SetWord { id, word } if word.state() == BackendState::Free => _ = self.backends.remove(&id),
+            Step::SetWord { id, word } => {
+                if let Some(entry) = self.backends.get_mut(&id) {
+                    entry.1 = word.0;
+                }
+            }
+            Step::NewService { .. } => {}
+            Step::PutTable { service, table } => _ = self.tables.insert(service, table),
+            Step::PutVip { vip } => _ = self.vips.insert(vip),
+            Step::PutService { key, service } => _ = self.services.insert(key, service),
+            Step::RemoveService { key } => _ = self.services.remove(&key),
+            Step::RemoveVip { vip } => _ = self.vips.remove(&vip),
+            Step::ClearTable { service } => _ = self.tables.remove(&service),
         }
     }
 
@@ -137,14 +163,13 @@ pub fn plan(desired: &State, applied: &State) -> Vec<Step> {
             .difference(&desired.vips)
             .map(|&vip| Step::RemoveVip { vip }),
     );
-    steps.extend(
-        old_ids
-            .difference(&new_ids)
-            .map(|&service| Step::ClearTable { service }),
-    );
+    let tables = old_ids.iter().chain(applied.tables.keys()).copied();
+    let unused: BTreeSet<u32> = tables.filter(|id| !desired.tables.contains_key(id)).collect();
+    steps.extend(unused.into_iter().map(|service| Step::ClearTable { service }));
     for (&id, &(_, word)) in &applied.backends {
-        if !desired.backends.contains_key(&id) {
-            let word = BackendWord::new(BackendState::Free, 0, BackendWord(word).generation());
+        let word = BackendWord(word);
+        if !desired.backends.contains_key(&id) && word.state() != BackendState::Free {
+            let word = BackendWord::new(BackendState::Free, 0, word.generation());
             steps.push(Step::SetWord { id, word });
         }
     }
@@ -211,6 +236,44 @@ mod tests {
             )]
             .into(),
         }
+    }
+
+    /// Carries the first `count` steps out.
+    fn carry_out(applied: &mut State, steps: &[Step], count: usize) {
+        for step in &steps[..count] {
+            applied.took(step.clone());
+        }
+    }
+
+    #[test]
+    fn the_steps_lead_from_one_state_to_the_other_also_after_a_failure_in_the_middle() {
+        let mut again = state(&[2, 3]);
+        again.backends.get_mut(&2).unwrap().1 = word(BackendState::Down, 4);
+        let states = [State::default(), state(&[1]), state(&[1, 2]), again];
+        for (from, to) in states
+            .iter()
+            .flat_map(|from| states.iter().map(move |to| (from, to)))
+        {
+            let steps = plan(to, from);
+            for failed_at in 0..=steps.len() {
+                for goal in [to, from] {
+                    let mut applied = from.clone();
+                    carry_out(&mut applied, &steps, failed_at);
+                    let rest = plan(goal, &applied);
+                    carry_out(&mut applied, &rest, rest.len());
+                    applied.backends.retain(|_, (_, word)| *word != FREE.0);
+                    assert_eq!(applied, *goal, "{steps:?} failed at {failed_at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_backend_that_never_got_a_word_is_not_freed_again() {
+        let mut applied = State::default();
+        let steps = plan(&state(&[1]), &applied);
+        carry_out(&mut applied, &steps, 1);
+        assert_eq!(plan(&State::default(), &applied), []);
     }
 
     fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
