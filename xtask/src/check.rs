@@ -1,0 +1,52 @@
+//! `cargo xtask check`: formatting, lints, documentation.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::Result;
+
+use crate::{process, say, workspace::cargo};
+
+pub fn run() -> Result<()> {
+    stage("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    stage(
+        "lint",
+        &mut clippy(
+            &["lb-common", "lb-userspace", "xtask", "xlb-tests"],
+            &["--all-targets"],
+        ),
+    )?;
+    // By itself: built together with the agent it would get the agent's features of the crates they share.
+    stage(
+        "lint of the BPF program",
+        clippy(&["lb-ebpf"], &[]).env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp"),
+    )?;
+    let mut doc = cargo(&[
+        "doc",
+        "--no-deps",
+        "--package",
+        "lb-common",
+        "--package",
+        "lb-userspace",
+    ]);
+    stage("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn clippy(packages: &[&str], options: &[&str]) -> Command {
+    let mut command = cargo(&["clippy", "--release"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    command.args(options).args(["--", "-D", "warnings"]);
+    command
+}
+
+fn stage(name: &str, command: &mut Command) -> Result<()> {
+    let start = Instant::now();
+    process::run(command)?;
+    say::step(
+        "check",
+        name,
+        format_args!("ok ({})", say::seconds(start.elapsed())),
+    );
+    Ok(())
+}

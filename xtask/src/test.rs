@@ -1,0 +1,92 @@
+//! `cargo xtask test`: everything that has to hold before a change goes in.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{build, check, process, say, setup, workspace::cargo};
+
+pub fn run(args: &[String]) -> Result<()> {
+    let start = Instant::now();
+    timed("setup", setup::for_lab)?;
+    let xlb = timed("build", build::run)?;
+    let stages = [
+        ("check", timed("check", check::run)),
+        ("unit tests", timed("unit tests", || unit_tests(args))),
+        ("lab tests", timed("lab tests", || lab_tests(&xlb, args))),
+    ];
+    verdict(&stages, start.elapsed())
+}
+
+fn unit_tests(args: &[String]) -> Result<()> {
+    let mut command = cargo(&[
+        "test",
+        "--release",
+        "--no-fail-fast",
+        "-p",
+        "lb-common",
+        "-p",
+        "lb-userspace",
+        "-p",
+        "xtask",
+    ]);
+    process::run(command.arg("--").args(args))
+}
+
+/// One at a time: they measure, and they share the machine's cores with the agents and servers that they start.
+fn lab_tests(xlb: &Path, args: &[String]) -> Result<()> {
+    let mut command = cargo(&["test", "--release", "--no-fail-fast", "--package", "xlb-tests"]);
+    process::run(
+        command
+            .env("XLB_BIN", xlb)
+            .args(["--", "--test-threads=1"])
+            .args(args),
+    )
+}
+
+fn timed<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let result = work();
+    let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+    say::step(
+        "test",
+        stage,
+        format_args!("{outcome} ({})", say::seconds(start.elapsed())),
+    );
+    result
+}
+
+/// A stage that fails does not keep the later ones from running: one run shows everything that is wrong.
+fn verdict(stages: &[(&str, Result<()>)], elapsed: Duration) -> Result<()> {
+    let failed: Vec<String> = stages
+        .iter()
+        .filter_map(|(name, result)| result.as_ref().err().map(|error| format!("{name}: {error:#}")))
+        .collect();
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\nxtask: "));
+    }
+    say::took("test: all stages passed", elapsed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn any_failed_stage_fails_the_run_and_all_are_named() {
+        let stages = [
+            ("a", Ok(())),
+            ("b", Err(anyhow!("broke"))),
+            ("c", Err(anyhow!("too"))),
+        ];
+        let error = verdict(&stages, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("b: broke") && error.contains("c: too"), "{error}");
+        assert!(verdict(&stages[..1], Duration::ZERO).is_ok());
+    }
+}
