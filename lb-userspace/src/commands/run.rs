@@ -135,7 +135,7 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
         }
     };
     log::info!(
-        "serving {} services; socket {}",
+        "services: {}; socket {}",
         config.services.len(),
         config.node.socket.display()
     );

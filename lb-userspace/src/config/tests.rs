@@ -235,3 +235,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_example_is_valid_and_shows_the_defaults() {
+    let text = include_str!("../../xlb.example.toml");
+    let example = Config::parse(text, "example").unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert!(
+        uncommented.lines().filter(|line| line.starts_with('#')).count() < 5,
+        "{uncommented}"
+    );
+    let everything = Config::parse(&uncommented, "example").unwrap();
+    assert_eq!(
+        (
+            &everything.node,
+            &everything.limits,
+            &everything.timeouts,
+            &everything.interfaces
+        ),
+        (
+            &example.node,
+            &example.limits,
+            &example.timeouts,
+            &example.interfaces
+        )
+    );
+    assert_eq!(everything.services[0].backends, example.services[0].backends);
+    let (all, some) = (
+        everything.services[0].check.clone(),
+        example.services[0].check.clone(),
+    );
+    let (all, some) = (all.unwrap(), some.unwrap());
+    assert_eq!(
+        (all.interval, all.timeout, all.rise, all.fall),
+        (some.interval, some.timeout, some.rise, some.fall)
+    );
+    let status = |kind| match kind {
+        CheckKind::Http { status, .. } => status,
+        CheckKind::Tcp => panic!("the example's check is http"),
+    };
+    assert_eq!(status(all.kind), status(some.kind));
+}
