@@ -94,7 +94,7 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
     wait_until_all_up(&agent)?;
 
     let url = format!("http://{}/files/part", lab.vip());
-    let mut downloads = lab.client.download(&vec![url.clone(); CONNECTIONS], &["--limit-rate", "5M"])?;
+    let mut downloads = lab.client.download(&vec![url.clone(); CONNECTIONS], &["--limit-rate", "4M"])?;
     agent.wait_until("the flows are there", PATIENCE, |status| status["flows"].as_u64() >= Some(CONNECTIONS as u64))?;
     let b3 = lab.backends[2].addr.to_string();
     agent.ok(&["backend", "add", "web/b3", "--address", &b3])?;
@@ -127,7 +127,7 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
 }
 
 /// New requests are answered by exactly these backends.
-fn wait_until_all_served(lab: &Lab, names: &[&str]) -> Result<()> {
+fn ensure_served_by(lab: &Lab, names: &[&str]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for _ in 0..40 {
         let reply = lab.client.curl(&format!("http://{}/", lab.vip()))?;
