@@ -10,6 +10,17 @@ use crate::frame::Frame;
 /// Logs what became of a packet. The addresses are those on the wire now, after a rewrite.
 #[inline(always)]
 pub fn packet(frame: &Frame, outcome: Outcome) {
+    // What was not read as IPv4 has no addresses to show.
+    if outcome == Outcome::NotIpv4 {
+        debug!(
+            frame.context(),
+            "{}: {} bytes, interface {}",
+            outcome.name(),
+            frame.len(),
+            frame.ingress()
+        );
+        return;
+    }
     let Some(ip) = frame.header::<Ipv4Hdr>(EthHdr::LEN) else {
         return;
     };
