@@ -25,7 +25,12 @@ const FALL: u32 = 3;
 fn web(lab: &Lab, backends: usize) -> String {
     let backends: String = lab.backends[..backends]
         .iter()
-        .map(|backend| format!("[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n", backend.name, backend.addr))
+        .map(|backend| {
+            format!(
+                "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
+                backend.name, backend.addr
+            )
+        })
         .collect();
     format!(
         "[[service]]\nname = \"web\"\nvip = \"{}:80/tcp\"\n[service.check]\ntype = \"http\"\npath = \"/health\"\n\
@@ -39,7 +44,12 @@ fn servers(lab: &Lab) -> Result<Vec<Nginx>> {
 }
 
 fn backends(status: &Value) -> impl Iterator<Item = &Value> {
-    status["services"].as_array().into_iter().flatten().flat_map(|service| service["backends"].as_array()).flatten()
+    status["services"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|service| service["backends"].as_array())
+        .flatten()
 }
 
 fn wait_for_state(agent: &Agent, name: &str, state: &str) -> Result<Value> {
@@ -49,7 +59,9 @@ fn wait_for_state(agent: &Agent, name: &str, state: &str) -> Result<Value> {
 }
 
 fn wait_until_all_up(agent: &Agent) -> Result<Value> {
-    agent.wait_until("all backends are up", PATIENCE, |status| backends(status).all(|backend| backend["state"] == "up"))
+    agent.wait_until("all backends are up", PATIENCE, |status| {
+        backends(status).all(|backend| backend["state"] == "up")
+    })
 }
 
 #[test]
@@ -68,7 +80,10 @@ fn requests_spread_over_the_backends() -> Result<()> {
         *served.entry(reply.text().trim().to_owned()).or_default() += 1;
     }
     // 60 flows over 3 backends: fewer than 5 on one would be a chance of one in ten million.
-    ensure!(served.len() == 3 && served.values().all(|&count| count >= 5), "{served:?}");
+    ensure!(
+        served.len() == 3 && served.values().all(|&count| count >= 5),
+        "{served:?}"
+    );
     Ok(())
 }
 
@@ -94,34 +109,58 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
     wait_until_all_up(&agent)?;
 
     let url = format!("http://{}/files/part", lab.vip());
-    let mut downloads = lab.client.download(&vec![url.clone(); CONNECTIONS], &["--limit-rate", "4M"])?;
-    agent.wait_until("the flows are there", PATIENCE, |status| status["flows"].as_u64() >= Some(CONNECTIONS as u64))?;
+    let mut downloads = lab
+        .client
+        .download(&vec![url.clone(); CONNECTIONS], &["--limit-rate", "4M"])?;
+    agent.wait_until("the flows are there", PATIENCE, |status| {
+        status["flows"].as_u64() >= Some(CONNECTIONS as u64)
+    })?;
     let b3 = lab.backends[2].addr.to_string();
     agent.ok(&["backend", "add", "web/b3", "--address", &b3])?;
     wait_for_state(&agent, "b3", "up")?;
     agent.ok(&["backend", "drain", "web/b1"])?;
     let during = wait_for_state(&agent, "b1", "drain")?;
-    let kept = backends(&during).find(|backend| backend["name"] == "b1").and_then(|backend| backend["flows"].as_u64());
+    let kept = backends(&during)
+        .find(|backend| backend["name"] == "b1")
+        .and_then(|backend| backend["flows"].as_u64());
     ensure!(kept > Some(0), "b1 has no flow to keep: {during}");
     agent.kill9();
     std::thread::sleep(Duration::from_millis(500));
-    ensure!(downloads.running() > 0, "the downloads ended before the agent was killed");
+    ensure!(
+        downloads.running() > 0,
+        "the downloads ended before the agent was killed"
+    );
     agent.start()?;
-    wait_until_all_served(&lab, &["b2", "b3"])?;
-    ensure!(downloads.running() > 0, "the downloads ended before the agent was back");
+    ensure!(
+        downloads.running() > 0,
+        "the downloads ended before the agent was back"
+    );
+    ensure_served_by(&lab, &["b2", "b3"])?;
 
     let (parts, took) = downloads.wait()?;
     println!("{CONNECTIONS} downloads of {size} bytes in {took:?}");
-    ensure!(parts.len() == CONNECTIONS, "{} of {CONNECTIONS} downloads", parts.len());
+    ensure!(
+        parts.len() == CONNECTIONS,
+        "{} of {CONNECTIONS} downloads",
+        parts.len()
+    );
     for part in &parts {
-        ensure!(part.bytes == size && part.sha256 == wanted, "{part:?}, not {size} bytes of {wanted}");
+        ensure!(
+            part.bytes == size && part.sha256 == wanted,
+            "{part:?}, not {size} bytes of {wanted}"
+        );
     }
     ensure!(parts.iter().map(|part| part.bytes).sum::<u64>() >= GIB);
     // What was changed at run time still holds after the restart.
     let status = agent.status()?;
-    let states: BTreeMap<_, _> =
-        backends(&status).map(|backend| (backend["name"].as_str(), backend["state"].as_str())).collect();
-    let expected = [(Some("b1"), Some("drain")), (Some("b2"), Some("up")), (Some("b3"), Some("up"))];
+    let states: BTreeMap<_, _> = backends(&status)
+        .map(|backend| (backend["name"].as_str(), backend["state"].as_str()))
+        .collect();
+    let expected = [
+        (Some("b1"), Some("drain")),
+        (Some("b2"), Some("up")),
+        (Some("b3"), Some("up")),
+    ];
     ensure!(states == BTreeMap::from(expected), "{states:?}");
     Ok(())
 }
@@ -133,7 +172,10 @@ fn ensure_served_by(lab: &Lab, names: &[&str]) -> Result<()> {
         let reply = lab.client.curl(&format!("http://{}/", lab.vip()))?;
         seen.insert(reply.text().trim().to_owned());
     }
-    ensure!(seen.iter().eq(names.iter()), "served by {seen:?}, not by {names:?}");
+    ensure!(
+        seen.iter().eq(names.iter()),
+        "served by {seen:?}, not by {names:?}"
+    );
     Ok(())
 }
 
@@ -148,9 +190,14 @@ fn a_dead_backend_costs_only_its_own_requests_and_only_until_its_heartbeats_fail
     let before = wait_until_all_up(&agent)?;
     let opened = |status: &Value, name: &str| -> u64 {
         let backend = backends(status).find(|backend| backend["name"] == name);
-        backend.and_then(|backend| backend["counters"]["flows_opened"].as_u64()).unwrap_or(0)
+        backend
+            .and_then(|backend| backend["counters"]["flows_opened"].as_u64())
+            .unwrap_or(0)
     };
-    let load = lab.client.steady(SocketAddr::from((lab.vip(), 80)), 200).start()?;
+    let load = lab
+        .client
+        .steady(SocketAddr::from((lab.vip(), 80)), 200)
+        .start()?;
     let running = std::time::Instant::now();
     while load.count() < 100 && running.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(20));
@@ -168,27 +215,55 @@ fn a_dead_backend_costs_only_its_own_requests_and_only_until_its_heartbeats_fail
     let after = agent.status()?;
 
     println!("served {:?}, failed {:?}", samples.served(), samples.failures());
-    println!("last failure {:?} after the kill", samples.last_failure_after(killed));
+    println!(
+        "last failure {:?} after the kill",
+        samples.last_failure_after(killed)
+    );
     let early = samples.between(killed - Duration::from_secs(60), killed);
-    ensure!(early.failures().is_empty(), "failures before anything was killed: {:?}", early.failures());
+    ensure!(
+        early.failures().is_empty(),
+        "failures before anything was killed: {:?}",
+        early.failures()
+    );
     // A request that was on its way when the heartbeats were counted may still fail.
     let late = samples.between(noticed + Duration::from_millis(100), back + PATIENCE);
-    ensure!(late.failures().is_empty(), "failures after b2 was down: {:?}", late.failures());
+    ensure!(
+        late.failures().is_empty(),
+        "failures after b2 was down: {:?}",
+        late.failures()
+    );
     // Nobody listens at b2: whatever failed was refused there, or was in the middle of an answer when b2 died.
     let of_dead = |failure: &&Failure| {
-        matches!(failure, Failure::Connect(Kind::Refused | Kind::Reset) | Failure::Exchange(_) | Failure::Reply(_))
+        matches!(
+            failure,
+            Failure::Connect(Kind::Refused | Kind::Reset) | Failure::Exchange(_) | Failure::Reply(_)
+        )
     };
     ensure!(samples.failures().keys().all(of_dead), "{:?}", samples.failures());
     // b1 and b3 answered every flow that was sent to them.
     for name in ["b1", "b3"] {
         let flows = opened(&after, name) - opened(&before, name);
         let served = samples.served().get(name).copied().unwrap_or(0) as u64;
-        ensure!(flows == served, "{name} got {flows} flows and served {served} requests");
+        ensure!(
+            flows == served,
+            "{name} got {flows} flows and served {served} requests"
+        );
     }
     let again = samples.between(back, back + PATIENCE);
-    ensure!(again.served().contains_key("b2"), "b2 serves nothing after it is back: {:?}", again.served());
-    let reason = backends(&down).find(|backend| backend["name"] == "b2").context("no b2")?;
-    ensure!(reason["last_check"].as_str().is_some_and(|said| said.contains("refused")), "{reason}");
+    ensure!(
+        again.served().contains_key("b2"),
+        "b2 serves nothing after it is back: {:?}",
+        again.served()
+    );
+    let reason = backends(&down)
+        .find(|backend| backend["name"] == "b2")
+        .context("no b2")?;
+    ensure!(
+        reason["last_check"]
+            .as_str()
+            .is_some_and(|said| said.contains("refused")),
+        "{reason}"
+    );
     println!("heartbeats every {INTERVAL:?}, {FALL} to fall");
     Ok(())
 }
@@ -200,28 +275,51 @@ fn ten_thousand_datagrams_come_back() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new().backends(3).build()?;
-    let echoes = lab.backends.iter().map(|backend| backend.udp_echo(7)).collect::<Result<Vec<_>>>()?;
+    let echoes = lab
+        .backends
+        .iter()
+        .map(|backend| backend.udp_echo(7))
+        .collect::<Result<Vec<_>>>()?;
     let pool: String = lab
         .backends
         .iter()
-        .map(|backend| format!("[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n", backend.name, backend.addr))
+        .map(|backend| {
+            format!(
+                "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
+                backend.name, backend.addr
+            )
+        })
         .collect();
-    let service = format!("[[service]]\nname = \"echo\"\nvip = \"{}:7/udp\"\n{pool}", lab.vip());
+    let service = format!(
+        "[[service]]\nname = \"echo\"\nvip = \"{}:7/udp\"\n{pool}",
+        lab.vip()
+    );
     let agent = lab.agent(&service).start()?;
     wait_until_all_up(&agent)?;
     agent.wait_until("all next hops are known", PATIENCE, |status| {
         backends(status).all(|backend| !backend["next_hop"].is_null())
     })?;
-    let report = lab.client.udp_echo_test(SocketAddr::from((lab.vip(), 7)), DATAGRAMS, 50, PATIENCE)?;
+    let report = lab
+        .client
+        .udp_echo_test(SocketAddr::from((lab.vip(), 7)), DATAGRAMS, 50, PATIENCE)?;
     println!("{report:?}");
     ensure!(report.echoed == DATAGRAMS && report.wrong == 0, "{report:?}");
-    ensure!(echoes.iter().all(|echo| echo.received() > 0), "one of the backends got nothing");
+    ensure!(
+        echoes.iter().all(|echo| echo.received() > 0),
+        "one of the backends got nothing"
+    );
     let status = agent.status()?;
     let packets = |name: &str| {
         let outcomes = status["outcomes"].as_array().into_iter().flatten();
-        outcomes.filter(|outcome| outcome["name"] == name).filter_map(|outcome| outcome["packets"].as_u64()).sum::<u64>()
+        outcomes
+            .filter(|outcome| outcome["name"] == name)
+            .filter_map(|outcome| outcome["packets"].as_u64())
+            .sum::<u64>()
     };
-    ensure!(packets("forwarded") == report.sent && packets("returned") == DATAGRAMS, "{status}");
+    ensure!(
+        packets("forwarded") == report.sent && packets("returned") == DATAGRAMS,
+        "{status}"
+    );
     Ok(())
 }
 
@@ -236,9 +334,14 @@ fn outcomes_add_up_to_the_packets_that_the_interfaces_received() -> Result<()> {
     let received = || -> Result<u64> {
         let mut sum = 0;
         for device in ["eth0", "eth1"] {
-            let text = lab.lb.ns.exec(&["ip", "-s", "-j", "link", "show", "dev", device])?;
+            let text = lab
+                .lb
+                .ns
+                .exec(&["ip", "-s", "-j", "link", "show", "dev", device])?;
             let links: Value = serde_json::from_str(&text)?;
-            sum += links[0]["stats64"]["rx"]["packets"].as_u64().with_context(|| format!("{device}: {text}"))?;
+            sum += links[0]["stats64"]["rx"]["packets"]
+                .as_u64()
+                .with_context(|| format!("{device}: {text}"))?;
         }
         Ok(sum)
     };
@@ -268,7 +371,12 @@ fn outcomes_add_up_to_the_packets_that_the_interfaces_received() -> Result<()> {
         let (before, (sum, total), after) = (received()?, seen()?, received()?);
         if before == after {
             ensure!(sum == total, "outcomes add up to {sum}, packets seen {total}");
-            ensure!(sum - start == before - offset, "{} outcomes, {} packets received", sum - start, before - offset);
+            ensure!(
+                sum - start == before - offset,
+                "{} outcomes, {} packets received",
+                sum - start,
+                before - offset
+            );
             return Ok(());
         }
         attempts += 1;
