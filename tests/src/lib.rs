@@ -18,6 +18,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod demo;
 pub mod host;
 pub mod interrupt;
 mod ip;
