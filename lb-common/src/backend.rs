@@ -58,8 +58,9 @@ impl BackendWord {
     /// Index of `NEXT_HOPS`, 0 for "not resolved".
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is the generation")]
     pub const fn next_hop(self) -> u32 {
-        ((self.0 >> 8) & Self::MAX_NEXT_HOP as u64) as u32
+        (self.0 as u32) >> 8
     }
 
     /// How often the id has been given out.

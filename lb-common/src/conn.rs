@@ -15,6 +15,8 @@ map_struct! {
     pub struct Flow {
         /// Nanoseconds of the monotonic clock at the last packet of either side.
         pub last_seen: u64,
+        /// The same clock when the flow's reply entry was last known to be there.
+        pub reply_seen: u64,
         pub backend: u32,
         /// The backend's generation when the flow was opened.
         pub generation: u32,
@@ -33,6 +35,8 @@ map_struct! {
         pub flow: FlowKey,
         pub service: u32,
         pub backend: u32,
+        /// The backend's generation when the flow was opened.
+        pub generation: u32,
     }
 }
 
@@ -49,10 +53,12 @@ wire_enum! {
         ClientFin = 4 => "client_fin",
         /// The backend is done sending.
         BackendFin = 5 => "backend_fin",
-        /// Both sides are done, or one has reset.
+        /// Both sides are done.
         Closed = 6 => "closed",
         /// UDP has no states.
         Udp = 7 => "udp",
+        /// One side has reset, or somebody in its name.
+        Reset = 8 => "reset",
     }
 }
 
@@ -67,7 +73,12 @@ impl FlowState {
     /// The state of a TCP flow after a packet with `flags`.
     ///
     /// A flow that we meet in its middle starts as one whose SYN we saw: it counts as established only when both sides
-    /// have been heard, so that a flood of bare ACKs cannot take entries for long.
+    /// have been heard, so that a flood of bare ACKs cannot take entries for long. What a backend sends before it has answered
+    /// is of the connection before on the same five-tuple: its FIN, or its RST without ACK (one that refuses a SYN has ACK,
+    /// RFC 9293 §3.10.7.1).
+    ///
+    /// A reset is not believed for good, since nobody here checks its sequence number: a backend that goes on sending has
+    /// not been reset.
     #[must_use]
     #[inline(always)]
     pub const fn next(self, side: Side, flags: u8) -> Self {
@@ -75,7 +86,10 @@ impl FlowState {
             return self;
         }
         if flags & tcp::RST != 0 {
-            return Self::Closed;
+            return match (self, side) {
+                (Self::Syn, Side::Backend) if flags & tcp::ACK == 0 => self,
+                _ => Self::Reset,
+            };
         }
         if flags & tcp::FIN != 0 {
             return self.after_fin(side);
@@ -83,6 +97,7 @@ impl FlowState {
         match (self, side) {
             (Self::Syn, Side::Backend) => Self::Replied,
             (Self::Replied, Side::Client) if flags & tcp::SYN == 0 => Self::Established,
+            (Self::Reset, Side::Backend) if flags & tcp::SYN == 0 => Self::Replied,
             _ => self,
         }
     }
@@ -93,6 +108,7 @@ impl FlowState {
             (Self::Closed, _) | (Self::BackendFin, Side::Client) | (Self::ClientFin, Side::Backend) => {
                 Self::Closed
             }
+            (Self::Syn, Side::Backend) => self,
             (_, Side::Client) => Self::ClientFin,
             (_, Side::Backend) => Self::BackendFin,
         }
@@ -104,7 +120,10 @@ impl FlowState {
     #[must_use]
     #[inline(always)]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::ClientFin | Self::BackendFin | Self::Closed)
+        matches!(
+            self,
+            Self::ClientFin | Self::BackendFin | Self::Closed | Self::Reset
+        )
     }
 }
 
@@ -116,6 +135,8 @@ map_struct! {
         pub established: u64,
         /// From the first FIN or a RST on.
         pub fin: u64,
+        /// After both sides' FIN.
+        pub closed: u64,
         pub udp: u64,
     }
 }
@@ -128,7 +149,8 @@ impl Timeouts {
         match state {
             FlowState::Syn | FlowState::Replied => self.syn,
             FlowState::Established => self.established,
-            FlowState::ClientFin | FlowState::BackendFin | FlowState::Closed => self.fin,
+            FlowState::ClientFin | FlowState::BackendFin | FlowState::Reset => self.fin,
+            FlowState::Closed => self.closed,
             FlowState::Udp => self.udp,
         }
     }
@@ -184,6 +206,7 @@ mod tests {
         syn: 10,
         established: 1_000,
         fin: 30,
+        closed: 20,
         udp: 60,
     };
 
@@ -233,16 +256,35 @@ mod tests {
     #[test]
     fn a_repeated_fin_is_one_side() {
         assert_eq!(after(&[(Client, FIN | ACK), (Client, FIN | ACK)]), ClientFin);
-        assert_eq!(after(&[(Backend, FIN | ACK), (Backend, ACK)]), BackendFin);
+        assert_eq!(
+            after(&[(Backend, SYN | ACK), (Backend, FIN | ACK), (Backend, ACK)]),
+            BackendFin
+        );
     }
 
     #[test]
-    fn a_reset_closes_from_every_state() {
-        for &state in FlowState::ALL {
-            let expected = if state == Udp { Udp } else { Closed };
+    fn a_reset_is_seen_in_every_state() {
+        for &state in FlowState::ALL.iter().filter(|state| **state != Syn) {
+            let expected = if state == Udp { Udp } else { Reset };
             assert_eq!(state.next(Backend, RST), expected);
             assert_eq!(state.next(Client, RST | ACK), expected);
         }
+    }
+
+    #[test]
+    fn a_reset_that_the_backend_did_not_heed_passes() {
+        let forged = after(&[(Client, SYN), (Backend, SYN | ACK), (Client, ACK), (Client, RST)]);
+        assert_eq!(forged, Reset);
+        assert_eq!(forged.next(Client, ACK), Reset);
+        assert_eq!(forged.next(Backend, ACK).next(Client, ACK), Established);
+        assert_eq!(forged.next(Backend, SYN | ACK), Reset);
+    }
+
+    #[test]
+    fn late_packets_of_the_connection_before_do_not_end_the_new_one() {
+        assert_eq!(after(&[(Client, SYN), (Backend, FIN | ACK), (Backend, RST)]), Syn);
+        // A refusal does.
+        assert_eq!(after(&[(Client, SYN), (Backend, RST | ACK)]), Reset);
     }
 
     fn flow(state: FlowState) -> Flow {
@@ -260,7 +302,8 @@ mod tests {
             (Replied, 10, false),
             (Established, 1_000, false),
             (ClientFin, 30, true),
-            (Closed, 30, true),
+            (Reset, 30, true),
+            (Closed, 20, true),
         ] {
             let on_time = if over { Claim::Starts } else { Claim::Belongs };
             assert_eq!(

@@ -38,10 +38,6 @@ pub const fn next(hash: u64) -> u64 {
 /// Maps a hash to `0..slots` without a division (Lemire, "Fast random integer generation in an interval", 2019).
 #[must_use]
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the product of two 32-bit numbers, shifted by 32, has 32 bits"
-)]
 pub const fn slot(hash: u64, slots: u32) -> u32 {
     (((hash >> 32) * slots as u64) >> 32) as u32
 }

@@ -13,6 +13,7 @@ static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts {
     syn: 0,
     established: 0,
     fin: 0,
+    closed: 0,
     udp: 0,
 });
 

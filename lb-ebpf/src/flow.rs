@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    conn::{Claim, Flow, FlowState, Reply, Side},
+    conn::{Claim, Flow, FlowState, Reply, Side, tcp},
     flow::{FlowKey, Protocol},
     limits,
     next_hop::NextHop,
@@ -25,8 +25,8 @@ static FLOWS: LruHashMap<FlowKey, Flow, { limits::FLOWS as usize }> = LruHashMap
 #[btf_map]
 static REPLIES: LruHashMap<FlowKey, Reply, { limits::FLOWS as usize }> = LruHashMap::new();
 
-/// Nanoseconds of silence after which a flow's reply entry is looked after: eviction takes what is not used.
-const IDLE: u64 = 100_000_000;
+/// Nanoseconds after which a flow's reply entry is looked after: eviction takes what is not used.
+const REPLY_IDLE: u64 = 100_000_000;
 
 /// What the flow table says about a client's packet.
 pub enum Known {
@@ -37,11 +37,16 @@ pub enum Known {
 }
 
 /// Follows a client's packet: the backend of its flow, if that may have it, with the flow's state brought up to date.
+///
+/// When a VIP has moved to another service its connections stay where they are. UDP has none, and moves.
 #[inline(always)]
-pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
+pub fn follow(packet: &Packet, service: u32, came_by: NextHop, now: u64) -> Known {
     let Some(flow) = find(&packet.flow) else {
         return Known::Picks;
     };
+    if is_udp(packet) && flow.service != service {
+        return Known::Picks;
+    }
     if flow.claim(packet.tcp_flags, now, &config::timeouts()) == Claim::Starts {
         return Known::Picks;
     }
@@ -52,12 +57,15 @@ pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
     let Some(chosen) = backend::chosen(flow.backend, word) else {
         return Known::Picks;
     };
-    if now.saturating_sub(flow.last_seen) > IDLE {
+    if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
+        flow.reply_seen = now;
         keep_reply(packet, &chosen, flow.service);
     }
     flow.last_seen = now;
-    flow.state = u32::from(flow.state().next(Side::Client, packet.tcp_flags).wire());
-    flow.client_hop = came_by;
+    step(flow, Side::Client, packet.tcp_flags);
+    if flow.client_hop != came_by {
+        flow.client_hop = came_by;
+    }
     Known::Goes(chosen)
 }
 
@@ -65,8 +73,7 @@ pub fn follow(packet: &Packet, came_by: NextHop, now: u64) -> Known {
 /// port, same backend address and port, another VIP.
 #[inline(always)]
 pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
-    // SAFETY: the value is copied at once; an entry recycled meanwhile yields another flow's reply, which then collides.
-    let Some(reply) = (unsafe { REPLIES.get(chosen.rewritten(packet).reversed()) }).copied() else {
+    let Some(reply) = reply(&chosen.rewritten(packet).reversed()) else {
         return false;
     };
     if reply.flow == packet.flow {
@@ -75,9 +82,16 @@ pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
     let Some(holder) = find(&reply.flow) else {
         return false;
     };
+    // One side's FIN ends nothing yet: the other may have much to send.
     holder.backend == reply.backend
-        && !holder.state().is_over()
+        && holder.state() != FlowState::Closed
         && !holder.is_expired(now, &config::timeouts())
+}
+
+/// Whether a packet without a flow opens one. A reset is sent on, but there is nothing to remember of it.
+#[inline(always)]
+pub fn is_opened_by(packet: &Packet) -> bool {
+    packet.tcp_flags & tcp::RST == 0
 }
 
 /// Writes down that the packet's flow belongs to `chosen` from now on.
@@ -90,20 +104,21 @@ pub fn open(
     now: u64,
 ) -> Result<(), Outcome> {
     forget_reply(packet);
-    let reply = Reply {
-        flow: packet.flow,
-        service,
-        backend: chosen.id,
-    };
     REPLIES
-        .insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_ANY))
+        .insert(
+            chosen.rewritten(packet).reversed(),
+            reply_of(packet, chosen, service),
+            u64::from(BPF_ANY),
+        )
         .map_err(|_| Outcome::FlowTableFull)?;
-    let state = match packet.flow.protocol {
-        protocol if protocol == Protocol::Udp.number() => FlowState::Udp,
-        _ => FlowState::Syn.next(Side::Client, packet.tcp_flags),
+    let state = if is_udp(packet) {
+        FlowState::Udp
+    } else {
+        FlowState::Syn
     };
     let flow = Flow {
         last_seen: now,
+        reply_seen: now,
         backend: chosen.id,
         generation: chosen.word.generation(),
         service,
@@ -115,11 +130,14 @@ pub fn open(
         .map_err(|_| Outcome::FlowTableFull)
 }
 
-/// The flow that a backend's packet answers.
+/// The flow that a packet with these addresses and ports answers.
 #[inline(always)]
 pub fn reply(key: &FlowKey) -> Option<Reply> {
-    // SAFETY: the value is copied at once.
-    unsafe { REPLIES.get(key) }.copied()
+    // SAFETY: the value is copied at once. An entry that is recycled meanwhile yields another flow's, in parts even, so what
+    // decides who gets the packet is compared with the packet.
+    let reply = unsafe { REPLIES.get(key) }.copied()?;
+    let client = &reply.flow;
+    (client.source == key.destination && client.source_port == key.destination_port).then_some(reply)
 }
 
 /// Follows a backend's packet; gives the way that the client's packets came.
@@ -130,24 +148,43 @@ pub fn follow_reply(reply: &Reply, tcp_flags: u8, now: u64) -> Result<NextHop, O
     let Some(flow) = find(&reply.flow) else {
         return Ok(NextHop::default());
     };
-    if flow.backend != reply.backend {
+    if (flow.backend, flow.generation) != (reply.backend, reply.generation) {
         return Err(Outcome::StaleReply);
     }
-    flow.last_seen = now;
-    flow.state = u32::from(flow.state().next(Side::Backend, tcp_flags).wire());
+    (flow.last_seen, flow.reply_seen) = (now, now);
+    step(flow, Side::Backend, tcp_flags);
     Ok(flow.client_hop)
 }
 
-/// Writes the reply entry again if it was evicted: the two tables evict on their own.
+/// Brings a flow's state up to date. Written only when it changes: most packets change nothing, and what is not written
+/// overwrites nothing that another CPU has just seen.
 #[inline(always)]
-fn keep_reply(packet: &Packet, chosen: &Chosen, service: u32) {
-    let reply = Reply {
+fn step(flow: &mut Flow, side: Side, tcp_flags: u8) {
+    let next = u32::from(flow.state().next(side, tcp_flags).wire());
+    if flow.state != next {
+        flow.state = next;
+    }
+}
+
+#[inline(always)]
+fn reply_of(packet: &Packet, chosen: &Chosen, service: u32) -> Reply {
+    Reply {
         flow: packet.flow,
         service,
         backend: chosen.id,
-    };
-    // It is usually there. Where the table takes no entry, the flow's next packet tries again.
-    let _there = REPLIES.insert(chosen.rewritten(packet).reversed(), reply, u64::from(BPF_NOEXIST));
+        generation: chosen.word.generation(),
+    }
+}
+
+/// Writes the reply entry again if it was evicted: the two tables evict on their own. To look at it keeps it from being next.
+#[inline(always)]
+fn keep_reply(packet: &Packet, chosen: &Chosen, service: u32) {
+    let key = chosen.rewritten(packet).reversed();
+    // SAFETY: only the presence of the entry is looked at.
+    if unsafe { REPLIES.get(key) }.is_none() {
+        // Where the table takes no entry, a later packet of the flow tries again.
+        let _full = REPLIES.insert(key, reply_of(packet, chosen, service), u64::from(BPF_NOEXIST));
+    }
 }
 
 /// Removes the reply entry of the backend that the flow leaves, so that its late packets are not taken for the new one's.
@@ -158,16 +195,26 @@ fn forget_reply(packet: &Packet) {
     if word.generation() != flow.generation {
         return;
     }
-    if let Some(old) = backend::chosen(flow.backend, word) {
-        // Not there means evicted: nothing to forget.
-        let _gone = REPLIES.remove(old.rewritten(packet).reversed());
+    let Some(old) = backend::chosen(flow.backend, word) else {
+        return;
+    };
+    let key = old.rewritten(packet).reversed();
+    // Another VIP's flow may have it by now.
+    if reply(&key).is_some_and(|reply| reply.flow == packet.flow) {
+        let _gone = REPLIES.remove(key);
     }
 }
 
 #[inline(always)]
+fn is_udp(packet: &Packet) -> bool {
+    packet.flow.protocol == Protocol::Udp.number()
+}
+
+#[inline(always)]
 fn find(key: &FlowKey) -> Option<&'static mut Flow> {
-    // SAFETY: table entries stay mapped while a program runs. Other CPUs may write the same fields, each by single aligned
-    // stores of values that are right for the flow at that moment; an entry recycled by the LRU in between belongs to a flow
-    // that then has one wrong time stamp or state, as with every LRU map.
+    // SAFETY: table entries stay mapped while a program runs. Other CPUs may write the same fields: all but `client_hop` by
+    // single aligned stores, and that one only when the client's way changes, when a packet with a mixed address is lost as
+    // one in flight on the old way would be. An entry recycled by the LRU in between belongs to a flow that then has one
+    // wrong time stamp or state, as with every LRU map.
     FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
 }

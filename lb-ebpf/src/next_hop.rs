@@ -4,7 +4,8 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_action,
+        BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+        BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_action,
     },
     btf_maps::Array,
     helpers::generated::{bpf_fib_lookup, bpf_redirect},
@@ -34,13 +35,13 @@ pub fn to_backend(frame: &Frame, packet: &Packet, chosen: &Chosen) -> Result<Nex
     {
         return Ok(*hop);
     }
-    fib(frame, packet, packet.flow.source, chosen.backend.addr)
+    fib(frame, packet, packet.flow.source, chosen.backend.addr).map_err(|no_way| no_way.outcome)
 }
 
 /// The way to a client: the kernel's route, or, where that has no answer, the way that the client's packets came.
 ///
 /// The second serves hosts that do not forward (`bpf_fib_lookup` refuses there) and clients on our own link whose Ethernet
-/// address the kernel never had to learn, since their packets do not reach it.
+/// address the kernel never had to learn, since their packets do not reach it. A route that forbids is an answer.
 #[inline(always)]
 pub fn to_client(
     frame: &Frame,
@@ -50,8 +51,8 @@ pub fn to_client(
     came_by: NextHop,
 ) -> Result<NextHop, Outcome> {
     match fib(frame, packet, vip, client) {
-        Err(_) if came_by.ifindex != 0 => Ok(came_by),
-        found => found,
+        Err(no_way) if no_way.unknown && came_by.ifindex != 0 => Ok(came_by),
+        found => found.map_err(|no_way| no_way.outcome),
     }
 }
 
@@ -70,6 +71,11 @@ pub fn of_ingress(frame: &Frame) -> NextHop {
 
 /// Addresses the frame to `hop`; gives the action that sends it there.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the helper returns an action"
+)]
 pub fn send(frame: &mut Frame, hop: &NextHop) -> u32 {
     if let Some(macs) = frame.header_mut::<Macs>(0) {
         macs.destination = hop.destination_mac;
@@ -82,9 +88,21 @@ pub fn send(frame: &mut Frame, hop: &NextHop) -> u32 {
     (unsafe { bpf_redirect(hop.ifindex, 0) }) as u32
 }
 
+/// Why the kernel's tables have no way.
+struct NoWay {
+    outcome: Outcome,
+    /// The kernel does not know, rather than does not allow.
+    unknown: bool,
+}
+
 /// The kernel's route and neighbour for a packet from `source` to `destination`.
 #[inline(always)]
-fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Result<NextHop, Outcome> {
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a protocol number, the size of a struct and the helper's small codes"
+)]
+fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Result<NextHop, NoWay> {
     let mut query = MaybeUninit::uninit();
     let query = clear(&mut query);
     query.family = AF_INET;
@@ -108,8 +126,14 @@ fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Resul
             destination_mac: query.dmac,
             source_mac: query.smac,
         }),
-        BPF_FIB_LKUP_RET_NO_NEIGH => Err(Outcome::NoNeighbour),
-        _ => Err(Outcome::NoRoute),
+        BPF_FIB_LKUP_RET_NO_NEIGH => Err(NoWay {
+            outcome: Outcome::NoNeighbour,
+            unknown: true,
+        }),
+        code => Err(NoWay {
+            outcome: Outcome::NoRoute,
+            unknown: matches!(code, BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED),
+        }),
     }
 }
 

@@ -47,9 +47,9 @@ fn to_backend(frame: &mut Frame, packet: &Packet, service: &Service) -> Result<S
     nat::check(frame, packet)?;
     let now = clock::now();
     let came_by = next_hop::of_ingress(frame);
-    let (chosen, opened) = match flow::follow(packet, came_by, now) {
+    let (chosen, opened) = match flow::follow(packet, service.id, came_by, now) {
         Known::Goes(chosen) => (chosen, false),
-        Known::Picks => (pick::backend(service, packet, now)?, true),
+        Known::Picks => (pick::backend(service, packet, now)?, flow::is_opened_by(packet)),
     };
     let hop = next_hop::to_backend(frame, packet, &chosen)?;
     if opened {

@@ -9,7 +9,7 @@ use lb_common::{
 };
 
 const VIPS_MAX: usize = (limits::SERVICES * limits::VIPS_PER_SERVICE) as usize;
-/// Without preallocation a removed entry is freed only after the programs that hold it have ended (RCU).
+/// Memory for the services that there are, not for all that could be.
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
@@ -20,13 +20,15 @@ static VIPS: HashMap<Addr, u32, VIPS_MAX, FLAGS> = HashMap::new();
 
 /// The service that the packet's destination names.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a protocol number")]
 pub fn lookup(flow: &FlowKey) -> Option<Service> {
     let key = ServiceKey {
         vip: flow.destination,
         port: flow.destination_port,
         protocol: flow.protocol as u16,
     };
-    // SAFETY: entries of this map are never changed in place nor recycled while a program runs (see FLAGS).
+    // SAFETY: the value is copied at once, and any bytes are a value. Where a service is removed and another one added in that
+    // very moment, this packet may meet the other's.
     unsafe { SERVICES.get(key) }.copied()
 }
 

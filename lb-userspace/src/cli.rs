@@ -2,16 +2,25 @@
 
 pub mod values;
 
-use std::{env, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write as _},
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, value_parser,
+    Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, error::ErrorKind,
+    value_parser,
 };
 
 use crate::{
     cli::values::BackendPath,
     commands::Code,
     config::{Algorithm, BackendSpec, MAX_WEIGHT, Mode, StatusSet, Vip},
+    output,
 };
 
 /// Where an agent listens unless its configuration says otherwise.
@@ -202,13 +211,14 @@ pub enum BackendCommand {
         #[arg(value_name = "SERVICE/NAME")]
         path: BackendPath,
         /// Address of the backend
-        #[arg(long, value_name = "IP")]
+        #[arg(long, value_name = "IP", value_parser = values::address)]
         address: IpAddr,
         /// Port to send packets to [default: the VIP's]
         #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
         port: Option<u16>,
         /// Share of new flows relative to the others, 0 to 1000 [default: 100]
         #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
+        #[arg(allow_negative_numbers = true)]
         weight: Option<u16>,
     },
     /// Remove a backend at once; its flows end
@@ -236,6 +246,7 @@ pub enum BackendCommand {
         path: BackendPath,
         /// Share relative to the others, 0 to 1000
         #[arg(value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
+        #[arg(allow_negative_numbers = true)]
         weight: u16,
     },
 }
@@ -274,9 +285,22 @@ impl Cli {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Code> {
     Cli::try_parse_from(arguments).map_err(|error| {
         // A reader that has gone away (`xlb --help | head -1`) does not change what the command line was.
-        let _ = error.print();
+        let _ = match wrong_value(&error) {
+            Some(line) => writeln!(io::stderr(), "xlb: {line}"),
+            None => error.print(),
+        };
         code_of(&error)
     })
+}
+
+/// A wrong value in one line, as wrong input is told everywhere; only a command line of the wrong form needs clap's page.
+fn wrong_value(error: &clap::Error) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return None;
+    }
+    let page = error.to_string();
+    let said = page.split("\n\nFor more information").next()?;
+    Some(output::one_line(said.trim_start_matches("error: ")))
 }
 
 fn code_of(error: &clap::Error) -> Code {
@@ -289,7 +313,7 @@ fn code_of(error: &clap::Error) -> Code {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, error::ErrorKind};
+    use clap::CommandFactory as _;
 
     use super::*;
 
@@ -358,6 +382,28 @@ mod tests {
         let error = parse("xlb backend rm b1").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("named as SERVICE/NAME"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_in_one_line() {
+        for (line, expected) in [
+            (
+                "xlb backend weight web/b1 -1",
+                "invalid value '-1' for '<N>': -1 is not in 0..=1000",
+            ),
+            (
+                "xlb backend add web/b1 --address 10.0.0",
+                "invalid value '10.0.0' for '--address <IP>': not an IP address: write it like 10.0.0.2",
+            ),
+            (
+                "xlb status -o yaml",
+                "invalid value 'yaml' for '--output <FORM>' [possible values: table, json]",
+            ),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(wrong_value(&error).as_deref(), Some(expected), "{line}");
+        }
+        assert_eq!(wrong_value(&parse("xlb nonsense").unwrap_err()), None);
     }
 
     #[test]

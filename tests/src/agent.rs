@@ -3,19 +3,21 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::lab::Lab;
 use crate::netns::Netns;
 use crate::process::{self, Process};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A start waits for the kernel, and the kernel for two cores that may have other work.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the agent shall run.
 #[derive(Debug)]
@@ -136,8 +138,17 @@ impl AgentBuilder {
 }
 
 impl Agent {
-    /// Starts it; nothing is left of an agent that was running.
+    /// Starts it and waits until it answers; nothing is left of an agent that was running.
     pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        let mut process = self.process.take().context("xlb was not started")?;
+        process.wait_ready(PATIENCE, || self.json(&["status"]).is_ok())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(&mut self) -> Result<()> {
         self.kill9();
         let mut command = self.ns.command(&self.binary);
         command
@@ -146,10 +157,28 @@ impl Agent {
             .arg(&self.config)
             .args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::spawn("xlb", command, &self.log)?;
-        process.wait_ready(PATIENCE, || self.json(&["status"]).is_ok())?;
-        self.process = Some(process);
+        self.process = Some(Process::spawn("xlb", command, &self.log)?);
         Ok(())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("xlb does not run")?.signal(signal)
+    }
+
+    /// Waits until it has ended by itself, or by a signal sent before; killed, with an error, when it has not.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("xlb does not run")?;
+        let deadline = Instant::now() + PATIENCE;
+        while process.is_running() {
+            ensure!(
+                Instant::now() < deadline,
+                "xlb has not ended within {PATIENCE:?}\n{}",
+                self.log_tail()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        process.wait()
     }
 
     /// Ends it by SIGTERM, as systemd does; packets keep flowing.
@@ -234,6 +263,11 @@ impl Agent {
     /// The process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
+    }
+
+    /// The xlb that it is.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// Its configuration file.

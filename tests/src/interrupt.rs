@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM and SIGHUP.
 //!
 //! A program with long loops asks for [`flag`] and leaves them early, so that its destructors run; a second Ctrl-C
 //! then ends it at once. In every other program that builds a lab (a test), the first one removes the lab and ends
@@ -19,14 +19,14 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static POLLED: AtomicBool = AtomicBool::new(false);
 static WAKE: OnceLock<PipeWriter> = OnceLock::new();
 
-/// Becomes true at the first SIGINT or SIGTERM. From this call on the caller ends the program, not this module.
+/// Becomes true at the first of the signals. From this call on the caller ends the program, not this module.
 pub fn flag() -> io::Result<&'static AtomicBool> {
     POLLED.store(true, Ordering::Relaxed);
     install()?;
     Ok(&INTERRUPTED)
 }
 
-/// Whether a SIGINT or SIGTERM has come.
+/// Whether one of the signals has come.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
@@ -50,9 +50,14 @@ pub(crate) fn install() -> io::Result<()> {
     // The default comes back with the first signal: the second ends a program that does not look at the flag.
     let flags = SaFlags::SA_RESTART | SaFlags::SA_RESETHAND;
     let action = SigAction::new(SigHandler::Handler(on_signal), flags, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler only does what is safe in one: an atomic store, a OnceLock read and write(2).
-        unsafe { sigaction(signal, &action) }?;
+        let before = unsafe { sigaction(signal, &action) }?;
+        // nohup: whoever started us wants us to outlive the terminal.
+        if signal == Signal::SIGHUP && matches!(before.handler(), SigHandler::SigIgn) {
+            // SAFETY: puts back what was there, which is no handler at all.
+            unsafe { sigaction(signal, &before) }?;
+        }
     }
     Ok(())
 }

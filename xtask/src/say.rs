@@ -1,10 +1,14 @@
 //! Everything that xtask itself prints.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    time::Duration,
+};
 
-#[expect(clippy::print_stdout, reason = "this is where xtask prints")]
+/// A reader that has gone away (`cargo xtask demo | head -3`) does not keep the work from being done.
 pub fn line(text: &str) {
-    println!("{text}");
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// `setup: curl … ok`
@@ -21,7 +25,6 @@ pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
 }
 
-#[expect(clippy::print_stderr, reason = "this is where xtask prints")]
 pub fn error(error: &anyhow::Error) {
-    eprintln!("xtask: {error:#}");
+    let _ = writeln!(io::stderr(), "xtask: {error:#}");
 }

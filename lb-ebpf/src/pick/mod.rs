@@ -33,22 +33,31 @@ pub fn backend(service: &Service, packet: &Packet, now: u64) -> Result<Chosen, O
         Some(Picker::Maglev) => maglev::first(packet),
         None => return Err(Outcome::BadConfig),
     };
-    let mut collisions = 0;
+    let (mut collisions, mut collided) = (0, limits::NO_BACKEND);
     for _ in 0..limits::PICK_TRIES {
         let slot = lb_common::hash::slot(step, limits::SLOTS);
         step = lb_common::hash::next(step);
         let Some(chosen) = in_slot(service.id, slot) else {
             continue;
         };
+        // The next slot may well be the same backend's.
+        if chosen.id == collided {
+            continue;
+        }
         if !flow::collides(packet, &chosen, now) {
             return Ok(chosen);
         }
+        collided = chosen.id;
         collisions += 1;
         if collisions == limits::COLLISION_TRIES {
             return Err(Outcome::FlowCollision);
         }
     }
-    Err(Outcome::NoBackend)
+    Err(if collisions == 0 {
+        Outcome::NoBackend
+    } else {
+        Outcome::FlowCollision
+    })
 }
 
 /// The backend that a slot names, if it takes new flows.

@@ -340,6 +340,6 @@ mod tests {
         let expected = "may not talk to the agent at /run/xlb/xlb.sock (Permission denied): \
                         run as root or as a member of the socket's group";
         assert_eq!(error.to_string(), expected);
-        assert!(error.is_not_ready());
+        assert!(!error.is_not_ready());
     }
 }

@@ -2,15 +2,21 @@
 
 use std::{
     io,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use axum::{
     Json, Router,
-    extract::{Path as Segments, State, rejection::JsonRejection},
-    http::StatusCode,
+    extract::{
+        DefaultBodyLimit, Path as Segments, State,
+        rejection::{JsonRejection, PathRejection},
+    },
+    http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -23,10 +29,15 @@ use crate::{
     api::protocol::{BackendChange, Failure},
     config::{BackendSpec, ServiceSpec},
     control::{Answer, Ask, Problem, Request, change::Change},
+    output,
 };
 
 /// Read and write for the owner and its group.
 const MODE: u32 = 0o660;
+/// Longest body of a request, in MiB: more than a service with as many backends as ever fit.
+const BODY_MAX: usize = 16;
+/// Longest part of a request's path that an answer repeats.
+const PATH_SHOWN: usize = 80;
 
 type Loop = State<mpsc::Sender<Request>>;
 type Result_ = std::result::Result<(StatusCode, Json<Answer>), Problem>;
@@ -42,14 +53,19 @@ impl Socket {
     /// Makes the socket. One that a dead agent has left is replaced.
     ///
     /// # Errors
-    /// When another agent answers there, or the socket cannot be made.
+    /// When another agent answers there, something else has that name, or the socket cannot be made.
     pub fn bind(path: &Path) -> Result<Self> {
-        if UnixStream::connect(path).is_ok() {
-            bail!(
-                "socket {}: another agent answers there: stop that one, or set node.socket to another path",
-                path.display()
-            );
-        }
+        ensure!(
+            UnixStream::connect(path).is_err(),
+            "socket {}: another agent answers there: stop that one, or set node.socket to another path",
+            path.display()
+        );
+        // Only a socket is replaced, never somebody's file.
+        ensure!(
+            std::fs::symlink_metadata(path).map_or(true, |found| found.file_type().is_socket()),
+            "socket {}: what has that name is no socket: remove it, or set node.socket to another path",
+            path.display()
+        );
         let make = || -> io::Result<UnixListener> {
             if let Some(directory) = path.parent() {
                 std::fs::create_dir_all(directory)?;
@@ -62,7 +78,12 @@ impl Socket {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
             Ok(listener)
         };
-        let listener = make().with_context(|| format!("make the socket {}", path.display()))?;
+        let listener = make().with_context(|| {
+            format!(
+                "socket {}: cannot be made, set node.socket to a path where it can",
+                path.display()
+            )
+        })?;
         Ok(Self {
             path: path.to_owned(),
             listener: Some(listener),
@@ -103,16 +124,31 @@ fn router(control: mpsc::Sender<Request>) -> Router {
             "/v1/services/{service}/backends/{backend}",
             axum::routing::patch(set_backend).delete(remove_backend),
         )
-        .fallback(|| async {
-            Problem::NotFound("no such resource: the API is described in api/protocol.rs".to_owned())
-        })
-        .method_not_allowed_fallback(|| async {
-            Problem::Refused("this resource does not take that method".to_owned())
-        })
+        .fallback(unknown_resource)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX << 20))
         .with_state(control)
 }
 
-async fn show_service(control: Loop, Segments(service): Segments<String>) -> Result_ {
+async fn unknown_resource(uri: Uri) -> Problem {
+    let path = shown(&uri);
+    Problem::NotFound(format!(
+        "{path}: no such resource: ask for /v1/status, /v1/services or what is below"
+    ))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> (StatusCode, Json<Failure>) {
+    let path = shown(&uri);
+    let error = format!("{path}: does not take {method}: the header 'allow' has the methods that it takes");
+    (StatusCode::METHOD_NOT_ALLOWED, Json(Failure { error }))
+}
+
+fn shown(uri: &Uri) -> String {
+    uri.path().chars().take(PATH_SHOWN).collect()
+}
+
+async fn show_service(control: Loop, service: Result<Segments<String>, PathRejection>) -> Result_ {
+    let Segments(service) = service?;
     ask(control, Ask::Service(service)).await
 }
 
@@ -121,25 +157,33 @@ async fn add_service(control: Loop, body: Result<Json<ServiceSpec>, JsonRejectio
     created(ask(control, Ask::Change(Change::AddService { service })).await)
 }
 
-async fn remove_service(control: Loop, Segments(service): Segments<String>) -> Result_ {
+async fn remove_service(control: Loop, service: Result<Segments<String>, PathRejection>) -> Result_ {
+    let Segments(service) = service?;
     ask(control, Ask::Change(Change::RemoveService { service })).await
 }
 
 async fn add_backend(
     control: Loop,
-    Segments(service): Segments<String>,
+    service: Result<Segments<String>, PathRejection>,
     body: Result<Json<BackendSpec>, JsonRejection>,
 ) -> Result_ {
+    let Segments(service) = service?;
     let Json(backend) = body?;
     created(ask(control, Ask::Change(Change::AddBackend { service, backend })).await)
 }
 
 async fn set_backend(
     control: Loop,
-    Segments((service, backend)): Segments<(String, String)>,
+    path: Result<Segments<(String, String)>, PathRejection>,
     body: Result<Json<BackendChange>, JsonRejection>,
 ) -> Result_ {
+    let Segments((service, backend)) = path?;
     let Json(BackendChange { admin, weight }) = body?;
+    if admin.is_none() && weight.is_none() {
+        let nothing =
+            format!("service {service:?}, backend {backend:?}: nothing to change: give admin or weight");
+        return Err(Problem::Refused(nothing));
+    }
     ask(
         control,
         Ask::Change(Change::SetBackend {
@@ -152,7 +196,8 @@ async fn set_backend(
     .await
 }
 
-async fn remove_backend(control: Loop, Segments((service, backend)): Segments<(String, String)>) -> Result_ {
+async fn remove_backend(control: Loop, path: Result<Segments<(String, String)>, PathRejection>) -> Result_ {
+    let Segments((service, backend)) = path?;
     ask(control, Ask::Change(Change::RemoveBackend { service, backend })).await
 }
 
@@ -170,7 +215,20 @@ fn created(result: Result_) -> Result_ {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        Self::Refused(rejection.body_text().replace('\n', " "))
+        Self::Refused(match rejection {
+            JsonRejection::BytesRejection(_) => {
+                format!(
+                    "the request's body cannot be read, or is longer than {BODY_MAX} MiB: send less at once"
+                )
+            }
+            other => output::one_line(&other.body_text()),
+        })
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Refused(output::one_line(&rejection.body_text()))
     }
 }
 

@@ -43,6 +43,15 @@ pub fn backend(text: &str) -> Result<BackendSpec, String> {
     })
 }
 
+/// Reads an address of a backend.
+///
+/// # Errors
+/// When it is none.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "not an IP address: write it like 10.0.0.2".to_owned())
+}
+
 /// Reads an enum by the name that it has in the configuration.
 ///
 /// # Errors

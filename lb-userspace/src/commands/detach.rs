@@ -10,7 +10,7 @@ use crate::{
     cli::Output,
     config::{Config, Node},
     control::overrides,
-    datapath::pins,
+    datapath::{pins, preflight},
     output,
 };
 
@@ -40,6 +40,9 @@ pub fn execute(config: Option<&Path>, pin_dir: Option<&Path>, output: Output) ->
             "not enough privileges to remove {}: run as root",
             pin_dir.display()
         );
+    }
+    if pin_dir.exists() {
+        preflight::bpf_file_system(pin_dir)?;
     }
     let detached = pins::detach(pin_dir)?;
     if let Some(node) = &node {

@@ -17,7 +17,7 @@ use super::{Code, Reply};
 use crate::{
     api::server::Socket,
     config::{self, Config},
-    control::{self, Controller, Inlets, Outlets},
+    control::{self, Controller, Inlets, Outlets, overrides::Overrides},
     datapath::{
         attach,
         bpf::BpfDatapath,
@@ -28,7 +28,7 @@ use crate::{
     },
     kernel_log,
     netlink::{Links, Resolver},
-    state_dir,
+    state_dir::StateDir,
 };
 
 /// Room for messages on their way to the control loop.
@@ -62,6 +62,7 @@ async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
     attach::check(&config.interfaces)?;
     let pins = Pins::take(&config.node.pin_dir)?;
     let adopts = pins.hold_maps();
+    let linked = pins.linked()?;
     match run_on(config, &pins, adopts).await {
         Ok(()) if detach_on_exit => {
             log::info!("detaching: packets pass by from now on");
@@ -72,7 +73,12 @@ async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
             Ok(())
         }
         Err(error) => {
-            if !adopts && let Err(left) = pins.remove() {
+            let undone = if adopts {
+                pins.unlink_all_but(&linked).map(drop)
+            } else {
+                pins.remove()
+            };
+            if let Err(left) = undone {
                 log::warn!("clean up after a failed start: {left:#}");
             }
             Err(error)
@@ -85,13 +91,11 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
     let mut socket = Socket::bind(&config.node.socket)?;
-    let settings = settings(config)?;
+    let mut state = StateDir::take(&config.node.state_dir)?;
+    let settings = settings(config, state.hash_key()?);
+    // For the refusal alone, while nothing has been touched.
+    Overrides::load(&config.node.state_dir)?;
     let mut ebpf = load::load(pins, &settings)?;
-    log::info!(
-        "{} maps in {}",
-        if adopts { "adopted the" } else { "made" },
-        config.node.pin_dir.display()
-    );
 
     let (observed, observations) = mpsc::channel(QUEUE);
     let (wanted, targets) = watch::channel(BTreeSet::new());
@@ -103,10 +107,18 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     };
     let datapath = BpfDatapath::new(&mut ebpf)?;
     let state_dir = config.node.state_dir.clone();
-    // The tables are right before the first packet meets the program.
-    let mut controller = Controller::adopt(datapath, &config.services, &config.limits, state_dir, outlets)?;
+    // An interface that cannot be had is found out while the tables are still those of before: empty ones let all packets pass.
     let links = Links::connect()?;
     let attached = attach::attach(load::xdp(&mut ebpf)?, pins, &links, &config.interfaces).await?;
+    let mut controller = Controller::adopt(
+        datapath,
+        &config.services,
+        &config.limits,
+        state_dir,
+        outlets,
+        observations,
+    )?;
+    attach::detach_others(pins, &config.interfaces)?;
     load::pin_program(&mut ebpf, pins)?;
     if config.node.log_packets {
         kernel_log::forward(&mut ebpf)?;
@@ -124,7 +136,6 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     };
     let inlets = Inlets {
         requests,
-        observations,
         resolutions,
         census,
     };
@@ -134,6 +145,12 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
             _ = terminate.recv() => log::info!("ends on SIGTERM"),
         }
     };
+    state.keep();
+    log::info!(
+        "{} maps in {}",
+        if adopts { "adopted the" } else { "made" },
+        config.node.pin_dir.display()
+    );
     log::info!(
         "services: {}; socket {}",
         config.services.len(),
@@ -143,19 +160,20 @@ async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
     Ok(())
 }
 
-fn settings(config: &Config) -> Result<Settings> {
+fn settings(config: &Config, hash_key: [u64; 2]) -> Settings {
     let config::Limits {
         flows,
         backends,
         services,
     } = config.limits;
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    Ok(Settings {
-        hash_key: state_dir::hash_key(&config.node.state_dir)?,
+    Settings {
+        hash_key,
         timeouts: Timeouts {
             syn: nanoseconds(config.timeouts.syn),
             established: nanoseconds(config.timeouts.established),
             fin: nanoseconds(config.timeouts.fin),
+            closed: nanoseconds(config.timeouts.closed),
             udp: nanoseconds(config.timeouts.udp),
         },
         capacity: Capacity {
@@ -164,7 +182,7 @@ fn settings(config: &Config) -> Result<Settings> {
             services,
         },
         log_packets: config.node.log_packets,
-    })
+    }
 }
 
 /// Sweeps the flow table over and over, beside the control loop.

@@ -29,6 +29,18 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
                 format!("{path} is not absolute: start it with /"),
             ));
         }
+        if path
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .any(u8::is_ascii_control)
+        {
+            let path = quoted(&path.display().to_string());
+            return Err(Invalid::field(
+                field,
+                format!("{path} has control characters: leave them out"),
+            ));
+        }
     }
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
         let problem = format!(
@@ -62,12 +74,14 @@ pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), Invalid> {
         syn,
         established,
         fin,
+        closed,
         udp,
     } = timeouts;
     for (field, &timeout) in [
         ("syn", syn),
         ("established", established),
         ("fin", fin),
+        ("closed", closed),
         ("udp", udp),
     ] {
         lasts(timeout, FLOW_TIMEOUT.0, FLOW_TIMEOUT.1).map_err(|problem| Invalid::field(field, problem))?;

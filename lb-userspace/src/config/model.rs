@@ -65,9 +65,12 @@ pub struct Timeouts {
     pub syn: Duration,
     #[serde(with = "value::duration")]
     pub established: Duration,
-    /// After one side has closed.
+    /// After one side has closed, or one has reset.
     #[serde(with = "value::duration")]
     pub fin: Duration,
+    /// After both sides have closed.
+    #[serde(with = "value::duration")]
+    pub closed: Duration,
     #[serde(with = "value::duration")]
     pub udp: Duration,
 }
@@ -131,7 +134,8 @@ impl Default for Timeouts {
         Self {
             syn: Duration::from_secs(10),
             established: Duration::from_secs(2 * 60 * 60),
-            fin: Duration::from_secs(30),
+            fin: Duration::from_secs(120),
+            closed: Duration::from_secs(10),
             udp: Duration::from_secs(60),
         }
     }

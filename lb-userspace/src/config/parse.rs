@@ -4,7 +4,13 @@
 //! The document is read twice: serde makes the types from it, and the tree of values with their spans stays beside, to
 //! turn an offset into a name (`service "web", backend "b1": weight`) and a place into a line.
 
-use std::{fmt, ops::Range, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    ops::Range,
+    path::Path,
+};
 
 use serde::Deserialize;
 use toml::{
@@ -20,6 +26,8 @@ use super::{
 
 /// Longest error; what goes beyond is somebody's text.
 const LONGEST: usize = 500;
+/// Largest file that is read, in MiB: far more than all services and backends that ever fit.
+const LARGEST: u64 = 64;
 
 /// Why a configuration cannot be used: one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +41,8 @@ impl Config {
     /// Reads a configuration from a file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = path.as_ref().display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(error) => Err(ConfigError::new(&file, None, &format!("cannot be read: {error}"))),
-        }
+        let text = read(path.as_ref()).map_err(|problem| ConfigError::new(&file, None, &problem))?;
+        Self::parse(&text, &file)
     }
 
     /// Reads a configuration from text; `file` is what errors call it.
@@ -58,6 +64,21 @@ impl Config {
             ConfigError::new(file, offset(&root, &invalid).map(line), &invalid.to_string())
         })?;
         Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let file = File::open(path).map(|file| file.take(LARGEST << 20));
+    match file.and_then(|mut file| Ok((file.read_to_string(&mut text)?, file.limit()))) {
+        Ok((_, 0)) => Err(format!(
+            "{LARGEST} MiB and more are no configuration: name another file"
+        )),
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err("is not UTF-8 text: save it as UTF-8, or name another file".to_owned())
+        }
+        Err(error) => Err(format!("cannot be read ({error}): name a file that can")),
     }
 }
 
@@ -215,7 +236,8 @@ fn reworded(message: &str) -> Option<String> {
         format!("{found} does not fit here")
     };
     let expected = match expected {
-        "a sequence" => "a list of tables",
+        "a sequence" => "a list of tables, each with a head like [[service]]",
+        "path string" => "a path in quotes",
         expected if expected.starts_with("struct ") => "a table",
         expected => expected,
     };

@@ -206,10 +206,15 @@ fn a_file_that_is_not_there_is_named() {
     assert_eq!(
         error,
         format!(
-            "{}: cannot be read: No such file or directory (os error 2)",
+            "{}: cannot be read (No such file or directory (os error 2)): name a file that can",
             path.display()
         )
     );
+    std::fs::write(&path, b"\xff\xfe").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("is not UTF-8 text"), "{error}");
+    let error = Config::load("/dev/zero").unwrap_err().to_string();
+    assert!(error.contains("64 MiB and more"), "{error}");
     std::fs::write(&path, GOOD).unwrap();
     assert_eq!(Config::load(&path).unwrap(), parse(GOOD).unwrap());
 }

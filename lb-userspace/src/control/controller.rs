@@ -28,7 +28,7 @@ use crate::{
         pool,
     },
     datapath::{Datapath, flow_table::Census},
-    health::{self, Health, Monitor, Observation},
+    health::{self, Health, Monitor, Observation, ProbeError},
     schedule::{self, Member},
 };
 
@@ -40,6 +40,8 @@ struct Watched {
     monitor: Monitor,
     spec: CheckSpec,
     target: SocketAddr,
+    /// Its last probe got no answer at all, and the way there has been looked at since.
+    silent: bool,
     _running: health::Handle,
 }
 
@@ -57,6 +59,8 @@ pub struct Outlets {
 pub struct Controller<D> {
     pub(super) datapath: D,
     pub(super) services: Vec<ServiceSpec>,
+    /// The configuration file's services.
+    file: Vec<ServiceSpec>,
     pub(super) overrides: Overrides,
     pub(super) misfits: Vec<String>,
     pub(super) ids: Ids,
@@ -67,6 +71,7 @@ pub struct Controller<D> {
     limits: Limits,
     state_dir: PathBuf,
     outlets: Outlets,
+    observations: mpsc::Receiver<Observation<CheckKey>>,
 }
 
 impl<D: Datapath> Controller<D> {
@@ -80,12 +85,14 @@ impl<D: Datapath> Controller<D> {
         limits: &Limits,
         state_dir: PathBuf,
         outlets: Outlets,
+        observations: mpsc::Receiver<Observation<CheckKey>>,
     ) -> Result<Self> {
         let overrides = Overrides::load(&state_dir)?;
         let (services, misfits) = overrides.over(file, limits);
         let snapshot = datapath.snapshot()?;
         let mut controller = Self {
             datapath,
+            file: file.to_vec(),
             overrides,
             misfits,
             ids: Ids::adopt(&snapshot, &services, limits.clone()),
@@ -97,7 +104,9 @@ impl<D: Datapath> Controller<D> {
             limits: limits.clone(),
             state_dir,
             outlets,
+            observations,
         };
+        controller.make_room()?;
         controller.reconcile()?;
         Ok(controller)
     }
@@ -113,6 +122,7 @@ impl<D: Datapath> Controller<D> {
         self.ids.clone().assign(&services)?;
         let mut overrides = self.overrides.clone();
         overrides.push(change);
+        overrides.forget_idle(&self.file, &self.limits);
         overrides.save(&self.state_dir)?;
         let services = std::mem::replace(&mut self.services, services);
         let overrides = std::mem::replace(&mut self.overrides, overrides);
@@ -128,35 +138,60 @@ impl<D: Datapath> Controller<D> {
         Err(error)
     }
 
-    /// Takes in a probe's result.
+    /// Waits for the next probe's result.
+    pub async fn next_observation(&mut self) -> Option<Observation<CheckKey>> {
+        self.observations.recv().await
+    }
+
+    /// Takes in a probe's result, and all that have come meanwhile.
     ///
     /// # Errors
     /// When the data plane cannot be written.
     pub fn observe(&mut self, observation: &Observation<CheckKey>) -> Result<()> {
-        let Some(watched) = self.watched.get_mut(&observation.key) else {
-            return Ok(());
-        };
-        if observation.result.is_err() {
-            // Where too many are suspected already, this one's next failure comes soon enough.
-            let _full = self.outlets.suspects.try_send(watched.target.ip());
+        let turned = self.note(observation);
+        if self.note_waiting() || turned {
+            return self.reconcile();
         }
+        Ok(())
+    }
+
+    /// Takes in the results that are waiting; whether any turned a backend.
+    fn note_waiting(&mut self) -> bool {
+        let mut turned = false;
+        while let Ok(observation) = self.observations.try_recv() {
+            turned |= self.note(&observation);
+        }
+        turned
+    }
+
+    /// Takes in one result; whether it turned its backend. The one store that takes a backend out or in is done here, before
+    /// anything else; tables, if they change at all, have time.
+    fn note(&mut self, observation: &Observation<CheckKey>) -> bool {
+        let Some(watched) = self.watched.get_mut(&observation.key) else {
+            return false;
+        };
+        let silent = observation.result.as_ref().is_err_and(ProbeError::is_silence);
+        // Where too many are suspected already, this one's next failure comes soon enough.
+        let looked_at =
+            silent && (watched.silent || self.outlets.suspects.try_send(watched.target.ip()).is_ok());
+        watched.silent = looked_at;
         let turned = watched
             .monitor
             .record(&observation.result, observation.took, observation.at);
-        let Some(health) = turned else { return Ok(()) };
+        let Some(health) = turned else { return false };
         let said = watched.monitor.last_result().unwrap_or_default().to_owned();
         let Some((service, backend, granted)) = self.find(observation.key) else {
-            return Ok(());
+            return false;
         };
         let name = format!("{}/{}", service.name, backend.name);
-        // The one store that takes a backend out or in comes first; tables, if they change at all, have time.
         let word = self.word(backend, granted);
         self.datapath.set_word(granted.id, word);
+        self.applied.took(Step::SetWord { id: granted.id, word });
         match health {
             Health::Down => log::warn!("backend {name} is down: {said}"),
             _ => log::info!("backend {name} is {}: {said}", health.name()),
         }
-        self.reconcile()
+        true
     }
 
     /// Takes in the way to an address.
@@ -172,7 +207,9 @@ impl<D: Datapath> Controller<D> {
             ),
             Err(reason) => log::warn!("no next hop to {address}: {reason}"),
         }
-        if let Some((index, entry)) = self.hops.resolve(address, hop) {
+        let words = self.applied.backends.values().map(|&(_, word)| BackendWord(word));
+        let named = words.map(BackendWord::next_hop);
+        if let Some((index, entry)) = self.hops.resolve(address, hop, named) {
             self.datapath.put_next_hop(index, &entry)?;
         }
         self.reconcile()
@@ -191,18 +228,26 @@ impl<D: Datapath> Controller<D> {
 
     /// The state of a backend in the data plane.
     pub(super) fn state(&self, backend: &BackendSpec, granted: Granted) -> BackendState {
-        pool::state(backend, self.health(granted).map(|(health, _)| health))
+        let health = self.health(granted).map(|(health, _)| health);
+        pool::state(backend, health, self.hops.why_not(backend.address).is_none())
+    }
+
+    /// Lets go of what an earlier agent has left and nobody wants, if what is new would not fit beside it.
+    fn make_room(&mut self) -> Result<()> {
+        if self.ids.clone().assign(&self.services).is_ok() {
+            return Ok(());
+        }
+        let known = self.ids.known_of(&self.services);
+        let services = std::mem::replace(&mut self.services, known);
+        let done = self.reconcile();
+        self.services = services;
+        done
     }
 
     fn reconcile(&mut self) -> Result<()> {
         self.ids.assign(&self.services)?;
         self.watch();
-        let desired = self.desired();
-        for step in plan(&desired, &self.applied) {
-            // Each for itself: after a failure the next plan starts from what is really there.
-            self.execute(&step)?;
-            self.applied.took(step);
-        }
+        while self.carry_out()? {}
         self.ids.release_others(&self.services);
         let addresses = self
             .services
@@ -217,6 +262,21 @@ impl<D: Datapath> Controller<D> {
             changed
         });
         Ok(())
+    }
+
+    /// Makes the data plane what it should be; whether that has changed meanwhile.
+    fn carry_out(&mut self) -> Result<bool> {
+        let mut turned = false;
+        for step in plan(&self.desired(), &self.applied) {
+            // Each for itself: after a failure the next plan starts from what is really there.
+            self.execute(&step)?;
+            // Packets wait for no table, and neither does a backend that fails while tables are filled and swapped, which
+            // takes long for a thousand of them. Its word is beyond this plan: words come before tables.
+            let takes_long = matches!(step, Step::PutTable { .. });
+            self.applied.took(step);
+            turned |= takes_long && self.note_waiting();
+        }
+        Ok(turned)
     }
 
     /// Starts and ends checks, so that each backend of a checked service has one.
@@ -248,6 +308,7 @@ impl<D: Datapath> Controller<D> {
                     monitor: Monitor::new(health, spec.rise, spec.fall),
                     spec: spec.clone(),
                     target,
+                    silent: false,
                     _running: health::spawn(key, spec.clone(), target, self.outlets.observations.clone()),
                 }
             });
@@ -349,10 +410,12 @@ impl<D: Datapath> Controller<D> {
                         weight: *weight,
                     })
                     .collect();
-                datapath.put_table(
-                    service,
-                    &schedule::of(table.algorithm).fill(SLOTS as usize, &members),
-                )
+                let slots = schedule::of(table.algorithm).fill(SLOTS as usize, &members);
+                // After a start it usually is: a swap waits until no packet uses the old table.
+                if !self.applied.tables.contains_key(&service) && datapath.has_table(service, &slots) {
+                    return Ok(());
+                }
+                datapath.put_table(service, &slots)
             }
             Step::PutVip { vip } => datapath.put_vip(&Addr::from_words(vip)),
             Step::PutService { key, ref service } => datapath.put_service(&key.into(), service),

@@ -62,9 +62,14 @@ impl Hops {
         self.unresolved.get(&address).map(String::as_str)
     }
 
-    /// Takes in what was resolved; gives an entry to write, if one is needed. After it is written, the words of the backends
-    /// at `address` follow [`index`](Self::index).
-    pub fn resolve(&mut self, address: IpAddr, hop: Result<NextHop, String>) -> Option<(u32, NextHop)> {
+    /// Takes in what was resolved; gives an entry to write, if one is needed, which is none that a word `named`. After it is
+    /// written, the words of the backends at `address` follow [`index`](Self::index).
+    pub fn resolve(
+        &mut self,
+        address: IpAddr,
+        hop: Result<NextHop, String>,
+        named: impl Iterator<Item = u32>,
+    ) -> Option<(u32, NextHop)> {
         let hop = match hop {
             Ok(hop) => hop,
             Err(reason) => {
@@ -81,7 +86,7 @@ impl Hops {
             self.by_address.insert(address, index);
             return None;
         }
-        let used: BTreeSet<u32> = self.by_address.values().copied().collect();
+        let used: BTreeSet<u32> = self.by_address.values().copied().chain(named).collect();
         let index = (self.next..=self.capacity)
             .chain(1..self.next)
             .find(|index| !used.contains(index))?;
@@ -100,6 +105,8 @@ impl Hops {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::empty;
+
     use super::*;
 
     fn hop(last: u8) -> NextHop {
@@ -117,8 +124,8 @@ mod tests {
     #[test]
     fn one_gateway_is_one_entry() {
         let mut hops = Hops::adopt(&Snapshot::default(), 8);
-        assert_eq!(hops.resolve(address(1), Ok(hop(9))), Some((1, hop(9))));
-        assert_eq!(hops.resolve(address(2), Ok(hop(9))), None);
+        assert_eq!(hops.resolve(address(1), Ok(hop(9)), empty()), Some((1, hop(9))));
+        assert_eq!(hops.resolve(address(2), Ok(hop(9)), empty()), None);
         assert_eq!(
             (
                 hops.index(address(1)),
@@ -132,19 +139,31 @@ mod tests {
     #[test]
     fn a_new_way_never_overwrites_one_in_use() {
         let mut hops = Hops::adopt(&Snapshot::default(), 3);
-        hops.resolve(address(1), Ok(hop(1)));
-        hops.resolve(address(2), Ok(hop(2)));
-        assert_eq!(hops.resolve(address(1), Ok(hop(3))), Some((3, hop(3))));
+        hops.resolve(address(1), Ok(hop(1)), empty());
+        hops.resolve(address(2), Ok(hop(2)), empty());
+        assert_eq!(hops.resolve(address(1), Ok(hop(3)), empty()), Some((3, hop(3))));
         // Entry 1 is free now, entries 2 and 3 are not.
-        assert_eq!(hops.resolve(address(2), Ok(hop(4))), Some((1, hop(4))));
+        assert_eq!(hops.resolve(address(2), Ok(hop(4)), empty()), Some((1, hop(4))));
         assert_eq!(hops.get(address(1)), Some(hop(3)));
+    }
+
+    #[test]
+    fn an_entry_that_a_word_still_names_is_not_written() {
+        let mut hops = Hops::adopt(&Snapshot::default(), 3);
+        hops.resolve(address(1), Ok(hop(1)), empty());
+        hops.retain(&BTreeSet::new());
+        hops.next = 1;
+        assert_eq!(
+            hops.resolve(address(2), Ok(hop(2)), [1].into_iter()),
+            Some((2, hop(2)))
+        );
     }
 
     #[test]
     fn losing_the_way_says_why() {
         let mut hops = Hops::adopt(&Snapshot::default(), 3);
-        hops.resolve(address(1), Ok(hop(1)));
-        assert_eq!(hops.resolve(address(1), Err("no route".into())), None);
+        hops.resolve(address(1), Ok(hop(1)), empty());
+        assert_eq!(hops.resolve(address(1), Err("no route".into()), empty()), None);
         assert_eq!(
             (hops.index(address(1)), hops.why_not(address(1))),
             (0, Some("no route"))

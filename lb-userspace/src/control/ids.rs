@@ -32,6 +32,8 @@ pub struct Ids {
     services: BTreeMap<String, u32>,
     backends: BTreeMap<Identity, Granted>,
     generations: BTreeMap<u32, u32>,
+    /// Service ids that the data plane still gives to services which are to go.
+    leaving: BTreeSet<u32>,
     /// Ids are searched for from here on, so that one that was given back rests as long as possible.
     next_service: u32,
     next_backend: u32,
@@ -54,6 +56,8 @@ impl Ids {
                 names.insert(service.name.clone(), id);
             }
         }
+        let leaving = snapshot.services.values().map(|service| service.id);
+        let leaving = leaving.filter(|id| !taken.contains(id)).collect();
         let backends = snapshot.backends.iter().map(|(&id, (backend, word))| {
             let identity = (backend.service, backend.addr.into(), u16::from_be(backend.port));
             (
@@ -68,6 +72,7 @@ impl Ids {
             services: names,
             backends: backends.collect(),
             generations: snapshot.generations.clone(),
+            leaving,
             next_service: 0,
             next_backend: 1,
             limits,
@@ -88,8 +93,23 @@ impl Ids {
         Ok(())
     }
 
-    /// Takes back the ids of everything that is not in `services`.
+    /// Those of `services` and their backends that have ids, and no others.
+    #[must_use]
+    pub fn known_of(&self, services: &[ServiceSpec]) -> Vec<ServiceSpec> {
+        let known = services.iter().filter_map(|service| {
+            let id = self.service(&service.name)?;
+            let mut service = service.clone();
+            service
+                .backends
+                .retain(|backend| self.backend(id, backend).is_some());
+            Some(service)
+        });
+        known.collect()
+    }
+
+    /// Takes back the ids of everything that is not in `services`, once nothing in the data plane names them.
     pub fn release_others(&mut self, services: &[ServiceSpec]) {
+        self.leaving.clear();
         self.services
             .retain(|name, _| services.iter().any(|service| service.name == *name));
         let kept: BTreeSet<Identity> = services
@@ -116,7 +136,7 @@ impl Ids {
         if let Some(id) = self.service(&service.name) {
             return Ok(id);
         }
-        let taken: BTreeSet<u32> = self.services.values().copied().collect();
+        let taken: BTreeSet<u32> = self.services.values().chain(&self.leaving).copied().collect();
         let Some(id) = first_free(self.next_service, 0, self.limits.services, &taken) else {
             bail!(
                 "service {:?}: no room for more than {} services: raise limits.services",

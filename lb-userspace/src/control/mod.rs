@@ -22,8 +22,7 @@ use crate::{
     api::protocol,
     control::change::{Change, Refusal},
     datapath::{Datapath, flow_table::Census},
-    health::Observation,
-    netlink::Resolution,
+    netlink::{Links, Resolution},
 };
 
 pub use controller::{CheckKey, Controller, Outlets};
@@ -70,7 +69,6 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Inlets {
     pub requests: mpsc::Receiver<Request>,
-    pub observations: mpsc::Receiver<Observation<CheckKey>>,
     pub resolutions: mpsc::Receiver<Resolution>,
     pub census: mpsc::Receiver<Census>,
 }
@@ -83,10 +81,13 @@ pub async fn run<D: Datapath>(
     end: impl Future<Output = ()>,
 ) {
     tokio::pin!(end);
+    let links = Links::connect()
+        .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
+        .ok();
     loop {
         let done = tokio::select! {
             () = &mut end => return,
-            Some(observation) = inlets.observations.recv() => controller.observe(&observation),
+            Some(observation) = controller.next_observation() => controller.observe(&observation),
             Some(resolution) = inlets.resolutions.recv() => {
                 node.learn_interface(&resolution);
                 controller.resolved(resolution.address, resolution.hop)
@@ -96,6 +97,9 @@ pub async fn run<D: Datapath>(
                 Ok(())
             }
             Some(Request { ask, answer }) = inlets.requests.recv() => {
+                if let (Ask::Status, Some(links)) = (&ask, &links) {
+                    node.look(links).await;
+                }
                 // Whoever asked may have gone away.
                 let _gone = answer.send(handle(controller, node, ask));
                 Ok(())

@@ -44,6 +44,20 @@ impl Overrides {
         }
     }
 
+    /// Forgets the changes without which the file alone says the same: a backend that was drained and is ready again.
+    pub fn forget_idle(&mut self, file: &[ServiceSpec], limits: &Limits) {
+        let mut at = 0;
+        while at < self.changes.len() {
+            let mut without = self.clone();
+            without.changes.remove(at);
+            if without.over(file, limits) == self.over(file, limits) {
+                *self = without;
+            } else {
+                at += 1;
+            }
+        }
+    }
+
     /// The services of the configuration file with the changes carried out, and a line for each change that does not fit.
     #[must_use]
     pub fn over(&self, file: &[ServiceSpec], limits: &Limits) -> (Vec<ServiceSpec>, Vec<String>) {

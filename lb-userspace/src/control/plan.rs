@@ -91,7 +91,7 @@ impl State {
         match step {
             // Nobody meets a backend without a word: until then it is there, and free.
             Step::NewBackend { id, backend } => {
-                self.backends.entry(id).or_insert((backend, FREE.0)).0 = backend
+                self.backends.entry(id).or_insert((backend, FREE.0)).0 = backend;
             }
             Step::SetWord { id, word } if word.state() == BackendState::Free => _ = self.backends.remove(&id),
             Step::SetWord { id, word } => {

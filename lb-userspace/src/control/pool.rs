@@ -7,14 +7,17 @@ use crate::{
     health::Health,
 };
 
-/// The state of a backend, from what the administrator wants and what the probes see. `None` is a backend without probes.
+/// The state of a backend, from what the administrator wants, what the probes see, and whether there may be a way to it.
+/// `None` is a backend without probes.
 #[must_use]
-pub fn state(backend: &BackendSpec, health: Option<Health>) -> BackendState {
+pub fn state(backend: &BackendSpec, health: Option<Health>, reachable: bool) -> BackendState {
     match (health, backend.admin) {
         // Before the first probe nobody knows whether it serves.
         (Some(Health::Down | Health::Checking), _) => BackendState::Down,
         (Some(Health::Up) | None, Admin::Drain) => BackendState::Drain,
         (Some(Health::Up) | None, Admin::Ready) if backend.weight == 0 => BackendState::Drain,
+        // A new flow would be dropped on the way; those that it has may outlast a moment without one.
+        (Some(Health::Up) | None, Admin::Ready) if !reachable => BackendState::Drain,
         (Some(Health::Up) | None, Admin::Ready) => BackendState::Up,
     }
 }
@@ -50,16 +53,27 @@ mod tests {
     #[test]
     fn health_comes_before_wishes() {
         let mut spec = backend(1);
-        assert_eq!(state(&spec, None), Up);
-        assert_eq!(state(&spec, Some(Health::Up)), Up);
-        assert_eq!(state(&spec, Some(Health::Checking)), Down);
-        assert_eq!(state(&spec, Some(Health::Down)), Down);
+        assert_eq!(state(&spec, None, true), Up);
+        assert_eq!(state(&spec, Some(Health::Up), true), Up);
+        assert_eq!(state(&spec, Some(Health::Checking), true), Down);
+        assert_eq!(state(&spec, Some(Health::Down), true), Down);
         spec.admin = Admin::Drain;
-        assert_eq!(state(&spec, Some(Health::Up)), Drain);
-        assert_eq!(state(&spec, Some(Health::Down)), Down);
+        assert_eq!(state(&spec, Some(Health::Up), true), Drain);
+        assert_eq!(state(&spec, Some(Health::Down), true), Down);
         spec = backend(1);
         spec.weight = 0;
-        assert_eq!(state(&spec, None), Drain);
+        assert_eq!(state(&spec, None, true), Drain);
+    }
+
+    #[test]
+    fn without_a_way_there_is_no_new_flow() {
+        let mut spec = backend(1);
+        for health in [None, Some(Health::Up)] {
+            assert_eq!(state(&spec, health, false), Drain);
+        }
+        assert_eq!(state(&spec, Some(Health::Down), false), Down);
+        spec.admin = Admin::Drain;
+        assert_eq!(state(&spec, None, false), Drain);
     }
 
     #[test]

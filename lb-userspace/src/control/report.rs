@@ -11,7 +11,7 @@ use crate::{
     control::{Controller, ids::Granted, mac},
     datapath::{Datapath, attach::Attached},
     health::Health,
-    netlink::{self, Resolution},
+    netlink::{self, Links, Resolution},
 };
 
 /// What the control loop knows of the host.
@@ -28,6 +28,13 @@ impl Node {
     pub fn learn_interface(&mut self, resolution: &Resolution) {
         if let (Ok(hop), Some(name)) = (&resolution.hop, &resolution.interface) {
             self.interfaces.insert(hop.ifindex, name.clone());
+        }
+    }
+
+    /// Looks whether the interfaces are still there, with our program on them.
+    pub async fn look(&mut self, links: &Links) {
+        for attached in &mut self.attached {
+            attached.look(links).await;
         }
     }
 
@@ -163,9 +170,13 @@ impl<D: Datapath> Controller<D> {
     fn warnings(&self, node: &Node) -> Vec<String> {
         let mut warnings = self.misfits.clone();
         if !self.overrides.is_empty() {
-            let (changes, file) = (self.overrides.len(), super::overrides::FILE);
+            let file = super::overrides::FILE;
+            let changes = match self.overrides.len() {
+                1 => "1 change made at run time applies".to_owned(),
+                count => format!("{count} changes made at run time apply"),
+            };
             warnings.push(format!(
-                "{changes} changes made at run time apply over the configuration file ({file} in state_dir)"
+                "{changes} over the configuration file ({file} in state_dir)"
             ));
         }
         for attached in &node.attached {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -28,26 +29,41 @@ use crate::{
 struct Rig {
     state: TempDir,
     outlets: Outlets,
+    suspects: mpsc::Receiver<IpAddr>,
+    limits: Limits,
 }
 
 impl Rig {
     fn new() -> Self {
         let (observations, _) = mpsc::channel(1);
         let (targets, _) = watch::channel(BTreeSet::new());
-        let (suspects, _) = mpsc::channel(1);
+        let (suspected, suspects) = mpsc::channel(8);
         Self {
             state: tempfile::tempdir().unwrap(),
             outlets: Outlets {
                 observations,
                 targets,
-                suspects,
+                suspects: suspected,
             },
+            suspects,
+            limits: Limits::default(),
         }
     }
 
     fn start(&self, datapath: MemoryDatapath, file: &[ServiceSpec]) -> Controller<MemoryDatapath> {
-        let state = self.state.path().to_owned();
-        Controller::adopt(datapath, file, &Limits::default(), state, self.outlets.clone()).unwrap()
+        self.start_hearing(datapath, file).0
+    }
+
+    /// A controller, and where results that wait for it are put.
+    fn start_hearing(
+        &self,
+        datapath: MemoryDatapath,
+        file: &[ServiceSpec],
+    ) -> (Controller<MemoryDatapath>, mpsc::Sender<Observation<CheckKey>>) {
+        let (waiting, observations) = mpsc::channel(8);
+        let (state, outlets) = (self.state.path().to_owned(), self.outlets.clone());
+        let controller = Controller::adopt(datapath, file, &self.limits, state, outlets, observations);
+        (controller.unwrap(), waiting)
     }
 }
 
@@ -111,6 +127,38 @@ async fn a_restart_writes_no_word_and_keeps_every_id() {
     let second = rig.start(first.datapath, &file);
     assert_eq!(second.datapath.words, words);
     assert_eq!(second.datapath.snapshot.services, services);
+    assert_eq!(second.datapath.tables_written, 2, "tables that are right already");
+}
+
+#[tokio::test]
+async fn a_service_in_place_of_another_does_not_get_its_id() {
+    let rig = Rig::new();
+    let first = rig.start(MemoryDatapath::default(), &[service("web", 1, 1)]);
+    let second = rig.start(first.datapath, &[service("api", 2, 1)]);
+    let ids: Vec<_> = second
+        .datapath
+        .snapshot
+        .services
+        .values()
+        .map(|service| service.id)
+        .collect();
+    assert_eq!(ids, [1]);
+    assert_eq!(second.datapath.tables.keys().collect::<Vec<_>>(), [&1]);
+}
+
+#[tokio::test]
+async fn a_start_fits_where_old_and_new_together_would_not() {
+    let mut rig = Rig::new();
+    (rig.limits.backends, rig.limits.services) = (4, 1);
+    let first = rig.start(MemoryDatapath::default(), &[service("web", 1, 3)]);
+    let mut file = service("web", 1, 1);
+    file.backends.extend([backend(7), backend(8), backend(9)]);
+    let second = rig.start(first.datapath, std::slice::from_ref(&file));
+    assert_eq!(states(&second), [BackendState::Up; 4]);
+    // And where not even a service has room beside the one that goes.
+    let third = rig.start(second.datapath, &[service("api", 2, 4)]);
+    assert_eq!(states(&third), [BackendState::Up; 4]);
+    assert_eq!(third.datapath.snapshot.services.len(), 1);
 }
 
 #[tokio::test]
@@ -148,6 +196,24 @@ async fn changes_at_run_time_hold_over_a_restart() {
         states(&second),
         [BackendState::Drain, BackendState::Up, BackendState::Up]
     );
+}
+
+#[tokio::test]
+async fn a_change_that_is_taken_back_is_forgotten() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[service("web", 1, 2)]);
+    let set = |admin, weight| Change::SetBackend {
+        service: "web".into(),
+        backend: "b1".into(),
+        admin,
+        weight,
+    };
+    controller.change(drain("b1")).unwrap();
+    controller.change(set(None, Some(7))).unwrap();
+    controller.change(set(Some(Admin::Ready), None)).unwrap();
+    assert_eq!(controller.overrides.len(), 1, "the weight");
+    controller.change(set(None, Some(100))).unwrap();
+    assert!(controller.overrides.is_empty());
 }
 
 #[tokio::test]
@@ -192,6 +258,47 @@ async fn a_health_flip_writes_one_word_and_no_table() {
         controller.observe(&seen((3, 1), false)).unwrap();
     }
     assert!(controller.datapath.tables[&0].iter().all(|&id| id == 1));
+}
+
+#[tokio::test]
+async fn backends_that_fail_together_are_out_before_any_table_is_filled() {
+    let rig = Rig::new();
+    let (mut controller, waiting) =
+        rig.start_hearing(MemoryDatapath::default(), &[checked(service("web", 1, 3))]);
+    for id in 1..=3 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in [2, 3] {
+        for _ in 0..3 {
+            waiting.send(seen((id, 1), false)).await.unwrap();
+        }
+    }
+    let tables = controller.datapath.tables_written;
+    controller.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(
+        states(&controller),
+        [BackendState::Up, BackendState::Down, BackendState::Down]
+    );
+    assert_eq!(controller.datapath.tables_written, tables + 1);
+}
+
+#[tokio::test]
+async fn only_silence_casts_doubt_on_the_way_and_once() {
+    let mut rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 1))]);
+    controller.observe(&seen((1, 1), false)).unwrap();
+    assert!(rig.suspects.try_recv().is_err(), "a refusal is an answer");
+    let silent = || Observation {
+        result: Err(ProbeError::timeout(Duration::from_secs(1))),
+        ..seen((1, 1), false)
+    };
+    controller.observe(&silent()).unwrap();
+    controller.observe(&silent()).unwrap();
+    assert_eq!(rig.suspects.try_recv(), Ok(backend(1).address));
+    assert!(rig.suspects.try_recv().is_err());
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&silent()).unwrap();
+    assert_eq!(rig.suspects.try_recv(), Ok(backend(1).address));
 }
 
 #[tokio::test]

@@ -1,18 +1,26 @@
 //! Putting the program on interfaces, over links that outlive the agent.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
-use nix::{errno::Errno, net::if_::if_nametoindex};
+use nix::{
+    errno::Errno,
+    net::if_::{if_indextoname, if_nametoindex},
+};
 
 use crate::{
     config::{AttachMode, Interface},
     datapath::pins::{self, Pins},
-    netlink::{Links, XdpMode as Mode},
+    netlink::{Link, Links, XdpMode as Mode},
 };
+
+/// The longest that the kernel may take to let a link go.
+const LETS_GO: Duration = Duration::from_secs(2);
 
 /// An interface with our program on it.
 #[derive(Clone, Debug)]
@@ -21,17 +29,29 @@ pub struct Attached {
     pub index: u32,
     /// As read back from the kernel: never `Auto`.
     pub mode: AttachMode,
+    program: u32,
+    there: bool,
 }
 
 impl Attached {
-    /// Whether the interface is still the one that we attached to.
+    /// Whether the interface was still the one that we attached to, with our program on it, at the last [`look`](Self::look).
     #[must_use]
     pub fn is_there(&self) -> bool {
-        if_nametoindex(self.name.as_str()).is_ok_and(|index| index == self.index)
+        self.there
+    }
+
+    /// Looks at the interface; where the kernel gives no answer, the last one holds.
+    pub async fn look(&mut self, links: &Links) {
+        let ours = |link: Link| link.index == self.index && link.xdp.program_id == Some(self.program);
+        match links.get(&self.name).await {
+            Ok(link) => self.there = link.is_some_and(ours),
+            Err(error) => log::warn!("interface {}: {error:#}", self.name),
+        }
     }
 }
 
-/// Attaches the program to every interface of the configuration and takes it off all others.
+/// Attaches the program to every interface of the configuration. What else carries it stays as it is: [`detach_others`] is for
+/// when nothing can fail any more.
 ///
 /// A link that an earlier agent has pinned gets the new program by an atomic replacement: no packet goes by.
 ///
@@ -43,29 +63,52 @@ pub async fn attach(
     links: &Links,
     interfaces: &[Interface],
 ) -> Result<Vec<Attached>> {
+    // What may be refused comes first: while it is, nothing has changed where a link of before already is.
+    let mut order: Vec<_> = interfaces.iter().enumerate().collect();
+    order.sort_by_key(|(_, interface)| pins.link(&interface.name).exists());
     let mut attached = Vec::new();
-    for interface in interfaces {
+    for (at, interface) in order {
         let one = attach_one(program, pins, links, interface).await;
-        attached.push(one.with_context(|| format!("interface {}", interface.name))?);
+        attached.push((at, one.with_context(|| format!("interface {}", interface.name))?));
     }
-    for name in pins.linked()? {
-        if !interfaces.iter().any(|interface| interface.name == name) {
-            pins::remove_file(&pins.link(&name))?;
-            log::info!("interface {name}: detached, as the configuration no longer names it");
-        }
+    attached.sort_by_key(|(at, _)| *at);
+    let attached: Vec<_> = attached.into_iter().map(|(_, one)| one).collect();
+    for Attached { name, mode, .. } in &attached {
+        log::info!("interface {name}: attached in {} mode", mode.name());
     }
     Ok(attached)
+}
+
+/// Takes the program off all interfaces that the configuration does not name.
+///
+/// # Errors
+/// When a link cannot be removed.
+pub fn detach_others(pins: &Pins, interfaces: &[Interface]) -> Result<()> {
+    let named: Vec<_> = interfaces
+        .iter()
+        .map(|interface| interface.name.clone())
+        .collect();
+    for name in pins.unlink_all_but(&named)? {
+        log::info!("interface {name}: detached, as the configuration no longer names it");
+    }
+    Ok(())
 }
 
 /// Checks that every interface of the configuration exists.
 ///
 /// # Errors
-/// The first that does not.
+/// The first that does not, or that goes by another name.
 pub fn check(interfaces: &[Interface]) -> Result<()> {
     for Interface { name, .. } in interfaces {
+        let Ok(index) = if_nametoindex(name.as_str()) else {
+            bail!("interface {name}: there is none of that name: 'ip link' shows them");
+        };
+        // The kernel looks an alternative name up too, but pins and netlink's answers have the first one.
+        let first = if_indextoname(index).with_context(|| format!("interface {name}"))?;
         ensure!(
-            if_nametoindex(name.as_str()).is_ok(),
-            "interface {name}: there is none of that name: 'ip link' shows them"
+            first.to_bytes() == name.as_bytes(),
+            "interface {name}: an alternative name of {0}: call it {0}",
+            first.to_string_lossy()
         );
     }
     Ok(())
@@ -79,15 +122,12 @@ async fn attach_one(
 ) -> Result<Attached> {
     let pin = pins.link(&interface.name);
     let id = program.info().context("ask for the program's id")?.id();
+    let mut before = None;
     if pin.exists() {
         match replace(program, &pin) {
             Ok(()) => match found(links, interface, id).await? {
                 Some(attached) if allows(interface.mode, attached.mode) => return Ok(attached),
-                Some(attached) => log::info!(
-                    "interface {}: leaves {} mode",
-                    interface.name,
-                    attached.mode.name()
-                ),
+                Some(attached) => before = Some(attached.mode),
                 None => log::info!("interface {}: is another one than before", interface.name),
             },
             Err(error) => log::info!(
@@ -95,17 +135,39 @@ async fn attach_one(
                 interface.name
             ),
         }
-        pins::remove_file(&pin)?;
+        let_go(links, interface, &pin).await?;
     }
-    attach_anew(program, &pin, interface)?;
+    if let Err(error) = attach_anew(program, &pin, interface, interface.mode) {
+        // Packets go on in the mode of before: it is the wish for another one that failed.
+        if let Some(mode) = before
+            && let Err(lost) = attach_anew(program, &pin, interface, mode)
+        {
+            log::error!("interface {}: is without the program: {lost:#}", interface.name);
+        }
+        return Err(error);
+    }
     let attached = found(links, interface, id).await?;
-    let attached = attached.context("the kernel does not show the program that was attached")?;
-    log::info!(
-        "interface {}: attached in {} mode",
-        attached.name,
-        attached.mode.name()
-    );
-    Ok(attached)
+    attached.context("the kernel does not show the program that was attached")
+}
+
+/// Removes the pin of a link and waits until the interface is free: the kernel lets a link go some time after its last file, and
+/// until then no other program fits there.
+async fn let_go(links: &Links, interface: &Interface, pin: &std::path::Path) -> Result<()> {
+    let program = async || {
+        Ok::<_, anyhow::Error>(
+            links
+                .get(&interface.name)
+                .await?
+                .and_then(|link| link.xdp.program_id),
+        )
+    };
+    let before = program().await?;
+    pins::remove_file(pin)?;
+    let deadline = Instant::now() + LETS_GO;
+    while before.is_some() && program().await? == before && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 /// Puts the new program in place of the old one, by the pinned link.
@@ -117,14 +179,20 @@ fn replace(program: &mut Xdp, pin: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-fn attach_anew(program: &mut Xdp, pin: &std::path::Path, interface: &Interface) -> Result<()> {
+fn attach_anew(
+    program: &mut Xdp,
+    pin: &std::path::Path,
+    interface: &Interface,
+    mode: AttachMode,
+) -> Result<()> {
     let index = if_nametoindex(interface.name.as_str()).context("it has gone away")?;
     let native = || (XdpMode::Driver, "native");
-    let id = match interface.mode {
+    let id = match mode {
         AttachMode::Native => try_mode(program, index, native())?,
         AttachMode::Generic => try_mode(program, index, (XdpMode::Skb, "generic"))?,
         AttachMode::Auto => match try_mode(program, index, native()) {
             Ok(id) => id,
+            Err(error) if error.is::<Taken>() => return Err(error),
             Err(error) => {
                 log::warn!(
                     "interface {}: {error:#}; trying generic mode, several times slower",
@@ -141,6 +209,13 @@ fn attach_anew(program: &mut Xdp, pin: &std::path::Path, interface: &Interface) 
     Ok(())
 }
 
+/// Somebody else's program is there: no mode helps.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another XDP program is on it already ('ip link' shows its id): take that one off first, by 'xlb detach' if it is an xlb's, or choose another interface"
+)]
+struct Taken;
+
 fn try_mode(
     program: &mut Xdp,
     index: u32,
@@ -151,15 +226,13 @@ fn try_mode(
         Err(error) => error,
     };
     match errno(&error) {
-        Some(Errno::EBUSY | Errno::EEXIST) => {
-            bail!("another XDP program is on it already ('ip link' shows its id): take that one off first")
-        }
+        Some(Errno::EBUSY | Errno::EEXIST) => Err(Taken.into()),
         Some(Errno::EOPNOTSUPP) if matches!(mode, XdpMode::Driver) => bail!(
             "its driver cannot run XDP programs in native mode: choose another interface, or set mode = \"generic\" for it, which is several times slower"
         ),
         Some(Errno::ERANGE | Errno::EINVAL) => {
             bail!(
-                "the driver refuses XDP in {name} mode with the interface's settings: lower its MTU, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …')"
+                "the driver refuses XDP in {name} mode with the interface's settings: lower its MTU, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …'), or set mode = \"generic\" for it, which is several times slower"
             )
         }
         _ => Err(error).with_context(|| format!("attach the program in {name} mode")),
@@ -190,6 +263,8 @@ async fn found(links: &Links, interface: &Interface, id: u32) -> Result<Option<A
         name: interface.name.clone(),
         index: link.index,
         mode,
+        program: id,
+        there: true,
     }))
 }
 

@@ -108,6 +108,13 @@ impl Datapath for BpfDatapath {
             .with_context(|| format!("write next hop {index}"))
     }
 
+    fn has_table(&self, service: u32, slots: &[u32]) -> bool {
+        // One that cannot be read, or is none yet, is simply written.
+        let table = self.slots.get(&service, 0).ok();
+        let mapped = table.and_then(|table| MappedArray::new(table.map().fd(), SLOTS).ok());
+        mapped.is_some_and(|mapped| mapped.holds(slots))
+    }
+
     fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()> {
         let table = SlotTable::create(SLOTS, MMAPABLE).context("make a slot table")?;
         MappedArray::new(table.map().fd(), SLOTS)?.fill(slots);

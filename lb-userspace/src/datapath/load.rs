@@ -1,9 +1,11 @@
 //! Loading the program, with the maps that an earlier agent left if there are any.
 
+use std::io;
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{MapInfo, MapType},
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapError, MapInfo, MapType},
     programs::{ProgramError, Xdp},
 };
 use lb_common::{
@@ -18,6 +20,7 @@ use lb_common::{
     service::{Service, ServiceKey},
     traffic::{Count, Traffic},
 };
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::datapath::pins::{self, Pins};
 
@@ -42,14 +45,34 @@ pub struct Capacity {
     pub services: u32,
 }
 
-/// One map's type, sizes and capacity, and the setting that the capacity comes from.
+/// One map's type, sizes and capacity.
 struct Shape {
     name: &'static str,
     kind: MapType,
     key: usize,
     value: usize,
-    entries: u32,
-    setting: &'static str,
+    room: Room,
+}
+
+/// How many entries a map has: those that a limit asks for, and some that no limit counts.
+#[derive(Clone, Copy)]
+struct Room {
+    limit: &'static str,
+    asked: u32,
+    /// Entries for each that is asked for.
+    each: u32,
+    more: u32,
+}
+
+impl Room {
+    fn entries(self) -> u32 {
+        self.asked * self.each + self.more
+    }
+
+    /// The limit that a map of so many entries was made for.
+    fn made_for(self, entries: u32) -> u32 {
+        entries.saturating_sub(self.more) / self.each.max(1)
+    }
 }
 
 /// Loads the program and its maps; maps that are pinned already are taken over with what they hold.
@@ -72,14 +95,26 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
         .override_global(maps::TIMEOUTS, &settings.timeouts, true)
         .override_global(aya_log::LEVEL, &level, true);
     for shape in &shapes {
-        loader.map_max_entries(shape.name, shape.entries);
+        loader.map_max_entries(shape.name, shape.room.entries());
     }
     for name in PINNED {
         loader.map_pin_path(name, pins.map(name));
     }
-    let mut ebpf = loader.load(OBJECT).context("load the BPF maps")?;
-    xdp(&mut ebpf)?.load().map_err(refused)?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| not_made(error, &shapes))?;
+    let program = xdp(&mut ebpf)?;
+    undisturbed(|| program.load())?.map_err(refused)?;
     Ok(ebpf)
+}
+
+/// Runs `act` while other threads take this one's signals: the verifier gives up when one comes (EAGAIN), and aya then asks for
+/// its log, which takes seconds.
+fn undisturbed<T>(act: impl FnOnce() -> T) -> Result<T> {
+    let before = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .context("hold signals back")?;
+    let result = act();
+    before.thread_set_mask().context("take signals again")?;
+    Ok(result)
 }
 
 /// The XDP program of a loaded object.
@@ -110,107 +145,76 @@ fn shapes(capacity: Capacity) -> Vec<Shape> {
         backends,
         services,
     } = capacity;
-    let shape = |name, kind, key, value, entries, setting| Shape {
+    let shape = |name, kind, key, value, room| Shape {
         name,
         kind,
         key,
         value,
-        entries,
-        setting,
+        room,
     };
-    let vips = services * limits::VIPS_PER_SERVICE;
-    let outcomes = Outcome::ALL.len() as u32;
+    let room = |limit, asked, each, more| Room {
+        limit,
+        asked,
+        each,
+        more,
+    };
+    let (of_flows, of_services) = (room("flows", flows, 1, 0), room("services", services, 1, 0));
+    let of_vips = room("services", services, limits::VIPS_PER_SERVICE, 0);
+    // Id 0 is no backend, index 0 no next hop.
+    let (of_backends, of_hops) = (room("backends", backends, 1, 1), room("backends", backends, 2, 1));
+    // No limit: another number of outcomes is another layout.
+    #[expect(clippy::cast_possible_truncation, reason = "an enum of one byte")]
+    let of_outcomes = room("", 0, 0, Outcome::ALL.len() as u32);
     let (word, index) = (size_of::<u64>(), size_of::<u32>());
-    let (traffic, count) = (size_of::<Traffic>(), size_of::<Count>());
+    let (flow, traffic) = (size_of::<FlowKey>(), size_of::<Traffic>());
+    let key = size_of::<ServiceKey>();
     vec![
-        shape(
-            maps::SERVICES,
-            MapType::Hash,
-            size_of::<ServiceKey>(),
-            size_of::<Service>(),
-            vips,
-            "services",
-        ),
-        shape(
-            maps::VIPS,
-            MapType::Hash,
-            size_of::<Addr>(),
-            index,
-            vips,
-            "services",
-        ),
-        shape(
-            maps::SLOTS,
-            MapType::ArrayOfMaps,
-            index,
-            index,
-            services,
-            "services",
-        ),
-        // Id 0 is no backend, index 0 no next hop.
+        shape(maps::SERVICES, MapType::Hash, key, size_of::<Service>(), of_vips),
+        shape(maps::VIPS, MapType::Hash, size_of::<Addr>(), index, of_vips),
+        shape(maps::SLOTS, MapType::ArrayOfMaps, index, index, of_services),
         shape(
             maps::BACKENDS,
             MapType::Array,
             index,
             size_of::<Backend>(),
-            backends + 1,
-            "backends",
+            of_backends,
         ),
-        shape(
-            maps::BACKEND_WORDS,
-            MapType::Array,
-            index,
-            word,
-            backends + 1,
-            "backends",
-        ),
+        shape(maps::BACKEND_WORDS, MapType::Array, index, word, of_backends),
         shape(
             maps::NEXT_HOPS,
             MapType::Array,
             index,
             size_of::<NextHop>(),
-            2 * backends + 1,
-            "backends",
+            of_hops,
         ),
-        shape(
-            maps::FLOWS,
-            MapType::LruHash,
-            size_of::<FlowKey>(),
-            size_of::<Flow>(),
-            flows,
-            "flows",
-        ),
+        shape(maps::FLOWS, MapType::LruHash, flow, size_of::<Flow>(), of_flows),
         shape(
             maps::REPLIES,
             MapType::LruHash,
-            size_of::<FlowKey>(),
+            flow,
             size_of::<Reply>(),
-            flows,
-            "flows",
+            of_flows,
         ),
         shape(
             maps::OUTCOMES,
             MapType::PerCpuArray,
             index,
-            count,
-            outcomes,
-            "outcomes",
+            size_of::<Count>(),
+            of_outcomes,
         ),
         shape(
             maps::SERVICE_TRAFFIC,
             MapType::PerCpuArray,
             index,
             traffic,
-            services,
-            "services",
+            of_services,
         ),
         shape(
             maps::BACKEND_TRAFFIC,
             MapType::PerCpuArray,
             index,
             traffic,
-            backends + 1,
-            "backends",
+            of_backends,
         ),
     ]
 }
@@ -221,24 +225,51 @@ fn check_pinned(pins: &Pins, shape: &Shape) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let info = MapInfo::from_pin(&path).with_context(|| format!("open the pinned map {}", path.display()))?;
-    let same_layout = info.map_type().is_ok_and(|kind| kind as u32 == shape.kind as u32)
-        && info.key_size() as usize == shape.key
-        && info.value_size() as usize == shape.value;
+    let Shape {
+        kind,
+        key,
+        value,
+        room,
+        ..
+    } = *shape;
+    let info = MapInfo::from_pin(&path).with_context(|| {
+        format!(
+            "{}: not a map that xlb pinned, run 'xlb detach' first",
+            path.display()
+        )
+    })?;
+    let same_layout = info.map_type().is_ok_and(|found| found as u32 == kind as u32)
+        && info.key_size() as usize == key
+        && info.value_size() as usize == value
+        && (room.each > 0 || info.max_entries() == room.entries());
     ensure!(
         same_layout,
         "{}: a map of another layout: run 'xlb detach' first (that ends the remembered flows)",
         path.display()
     );
+    let Room { limit, asked, .. } = room;
+    let made_for = room.made_for(info.max_entries());
     ensure!(
-        info.max_entries() == shape.entries,
-        "limits.{}: {} has room for {} entries and the configuration asks for {}: run 'xlb detach' first (that ends the remembered flows), or set the limit back",
-        shape.setting,
+        info.max_entries() == room.entries(),
+        "limits.{limit}: {} was made for {made_for}, not {asked}: run 'xlb detach' first (that ends the remembered flows), or set the limit back",
         path.display(),
-        info.max_entries(),
-        shape.entries
     );
     Ok(())
+}
+
+/// Names the limit that asks for more than the kernel gives, where it is that.
+fn not_made(error: EbpfError, shapes: &[Shape]) -> anyhow::Error {
+    let EbpfError::MapError(MapError::CreateError { name, io_error }) = &error else {
+        return anyhow!(error).context("load the BPF maps");
+    };
+    match shapes.iter().find(|shape| shape.name == name) {
+        Some(Shape { room, .. }) if io_error.kind() == io::ErrorKind::OutOfMemory => anyhow!(
+            "limits.{}: no memory for the map {name} of {} entries: lower the limit",
+            room.limit,
+            room.entries()
+        ),
+        _ => anyhow!("make the map {name}: {io_error}"),
+    }
 }
 
 /// One line for people; the verifier's log goes to the debug log.
@@ -254,5 +285,38 @@ fn refused(error: ProgramError) -> anyhow::Error {
             )
         }
         other => anyhow!(other).context("load the XDP program"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes() -> Vec<Shape> {
+        super::shapes(Capacity {
+            flows: 4096,
+            backends: 16,
+            services: 4,
+        })
+    }
+
+    #[test]
+    fn a_map_tells_the_limit_that_it_was_made_for() {
+        for Shape { name, room, .. } in shapes() {
+            assert_eq!(room.made_for(room.entries()), room.asked, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_map_without_memory_names_its_limit() {
+        let error = |name: &str, errno| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            let name = name.to_owned();
+            let error = EbpfError::MapError(MapError::CreateError { name, io_error });
+            not_made(error, &shapes()).to_string()
+        };
+        let expected = "limits.backends: no memory for the map NEXT_HOPS of 33 entries: lower the limit";
+        assert_eq!(error("NEXT_HOPS", 12), expected);
+        assert!(error("FLOWS", 1).starts_with("make the map FLOWS: Operation not permitted"));
     }
 }

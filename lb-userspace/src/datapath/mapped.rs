@@ -67,6 +67,18 @@ impl MappedArray {
         }
     }
 
+    /// Whether these are the 32-bit values from the first element on.
+    #[must_use]
+    pub fn holds(&self, values: &[u32]) -> bool {
+        (0_u32..).zip(values).all(|(index, &value)| {
+            self.element(index).is_some_and(|at| {
+                // SAFETY: as in `fill`.
+                let held = unsafe { AtomicU32::from_ptr(at.cast().as_ptr()) }.load(Ordering::Relaxed);
+                held == value
+            })
+        })
+    }
+
     fn element(&self, index: u32) -> Option<NonNull<u8>> {
         let index = index as usize;
         // SAFETY: below `entries`, so inside the mapping of `entries * STRIDE` bytes.

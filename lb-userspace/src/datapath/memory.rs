@@ -54,6 +54,10 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
+    fn has_table(&self, service: u32, slots: &[u32]) -> bool {
+        self.tables.get(&service).is_some_and(|table| table == slots)
+    }
+
     fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()> {
         if self.out_of_memory {
             bail!("make a slot table: out of memory");

@@ -74,6 +74,8 @@ pub trait Datapath {
     /// One store; the next packet sees it.
     fn set_word(&mut self, id: u32, word: BackendWord);
     fn put_next_hop(&mut self, index: u32, hop: &NextHop) -> Result<()>;
+    /// Whether the service's slot table is this one already.
+    fn has_table(&self, service: u32, slots: &[u32]) -> bool;
     /// Puts a whole slot table in place of the service's old one; packets see the one or the other.
     fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()>;
     /// Frees the service's slot table.

@@ -35,14 +35,21 @@ impl Pins {
     /// Takes the pin directory, making it if there is none.
     ///
     /// # Errors
-    /// When another process holds it, when it has pins of another version, or when it cannot be made.
+    /// When another process holds it, when it has what is not xlb's or of another version, or when it cannot be made.
     pub fn take(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("make pin_dir {}", root.display()))?;
+        let Some(lock) = lock(root)? else {
+            bail!(
+                "pin_dir {}: another xlb agent is running on it: stop that one, or give this one its own node.pin_dir, socket and state_dir",
+                root.display()
+            );
+        };
+        let versions = versions(root)?;
+        // Not before: what others have there, others may have to reach.
         fs::set_permissions(root, fs::Permissions::from_mode(0o700))
             .with_context(|| format!("set the mode of pin_dir {}", root.display()))?;
-        let lock = lock(root)?;
         let directory = root.join(format!("v{LAYOUT_VERSION}"));
-        if let Some(other) = entries(root)?.into_iter().find(|path| *path != directory) {
+        if let Some(other) = versions.into_iter().find(|path| *path != directory) {
             bail!(
                 "{}: pins of another version of xlb: run that version's 'xlb detach', or 'xlb detach --pin-dir {}'",
                 other.display(),
@@ -98,6 +105,19 @@ impl Pins {
         lb_common::maps::PINNED.iter().any(|name| self.map(name).exists())
     }
 
+    /// Takes the program off all interfaces but these; gives those that it was on.
+    ///
+    /// # Errors
+    /// When a link cannot be removed.
+    pub fn unlink_all_but(&self, interfaces: &[String]) -> Result<Vec<String>> {
+        let mut others = self.linked()?;
+        others.retain(|name| !interfaces.contains(name));
+        for name in &others {
+            remove_file(&self.link(name))?;
+        }
+        Ok(others)
+    }
+
     /// Removes everything: links first, so that no packet meets half a program.
     ///
     /// # Errors
@@ -112,12 +132,17 @@ impl Pins {
 /// Gives whether there was anything.
 ///
 /// # Errors
-/// When an agent is running on it, or a pin cannot be removed.
+/// When an agent is running on it, it is not xlb's alone, or a pin cannot be removed.
 pub fn detach(root: &Path) -> Result<bool> {
     if !root.exists() {
         return Ok(false);
     }
-    let _lock = lock(root)?;
+    let Some(_lock) = lock(root)? else {
+        bail!(
+            "pin_dir {}: an xlb agent is running on it: stop it first",
+            root.display()
+        );
+    };
     remove_all(root)?;
     Ok(true)
 }
@@ -148,20 +173,18 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-fn lock(root: &Path) -> Result<Flock<File>> {
+/// The lock on a pin directory; `None` while an agent holds it.
+fn lock(root: &Path) -> Result<Option<Flock<File>>> {
     let directory = File::open(root).with_context(|| format!("open pin_dir {}", root.display()))?;
     match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, Errno::EWOULDBLOCK)) => bail!(
-            "pin_dir {}: another xlb agent is running on it: stop that one, or give this one its own node.pin_dir, socket and state_dir",
-            root.display()
-        ),
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, error)) => Err(error).with_context(|| format!("lock pin_dir {}", root.display())),
     }
 }
 
 fn remove_all(root: &Path) -> Result<()> {
-    for version in entries(root)? {
+    for version in versions(root)? {
         let mut pins = entries(&version)?;
         pins.sort_by_key(|path| !is_link(path));
         for pin in pins {
@@ -170,6 +193,27 @@ fn remove_all(root: &Path) -> Result<()> {
         fs::remove_dir(&version).with_context(|| format!("remove {}", version.display()))?;
     }
     fs::remove_dir(root).with_context(|| format!("remove {}", root.display()))
+}
+
+/// The directories of versions in a pin directory. With anything else in it, it is shared with others, whose pins must not be
+/// taken for ours.
+fn versions(root: &Path) -> Result<Vec<PathBuf>> {
+    let found = entries(root)?;
+    if let Some(other) = found.iter().find(|path| !is_version(path)) {
+        bail!(
+            "pin_dir {}: {} is not xlb's: name a directory for this balancer alone",
+            root.display(),
+            other.display()
+        );
+    }
+    Ok(found)
+}
+
+fn is_version(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let digits = name.strip_prefix('v').unwrap_or_default();
+    let numbered = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    numbered && path.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
 fn is_link(path: &Path) -> bool {
@@ -196,7 +240,8 @@ mod tests {
         let pins = Pins::take(root.path()).unwrap();
         let refusal = Pins::take(root.path()).unwrap_err().to_string();
         assert!(refusal.contains("another xlb agent is running"), "{refusal}");
-        detach(root.path()).unwrap_err();
+        let refusal = detach(root.path()).unwrap_err().to_string();
+        assert!(refusal.ends_with("stop it first"), "{refusal}");
         drop(pins);
         Pins::take(root.path()).unwrap();
     }
@@ -223,5 +268,21 @@ mod tests {
         let refusal = Pins::take(root.path()).unwrap_err().to_string();
         assert!(refusal.contains("pins of another version"), "{refusal}");
         assert!(root.path().join("v0").exists());
+    }
+
+    #[test]
+    fn a_directory_shared_with_others_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let theirs = root.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("map"), "").unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for refusal in [Pins::take(root.path()).map(drop), detach(root.path()).map(drop)] {
+            let refusal = refusal.unwrap_err().to_string();
+            assert!(refusal.contains("theirs is not xlb's"), "{refusal}");
+        }
+        assert!(theirs.join("map").exists());
+        let mode = fs::metadata(root.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 }

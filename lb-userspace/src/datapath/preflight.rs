@@ -27,22 +27,41 @@ pub fn check() -> Result<()> {
     type_information(Path::new("/sys/kernel/btf/vmlinux"))
 }
 
-/// Checks that `directory` or, if that is to be made, its parent lies on a BPF file system.
+/// Checks that `directory` is or can be made below the root of a BPF file system.
 ///
 /// # Errors
-/// When it does not, with the command that mounts one.
+/// When it cannot, with the command that mounts one or a better name.
 pub fn bpf_file_system(directory: &Path) -> Result<()> {
-    let existing = directory
-        .ancestors()
-        .find(|path| path.exists())
-        .unwrap_or(Path::new("/"));
-    let on = statfs::statfs(existing).with_context(|| format!("look at {}", existing.display()))?;
+    let shown = directory.display();
     ensure!(
-        on.filesystem_type().0 == BPF_FS_MAGIC,
-        "pin_dir {}: not on a BPF file system: run 'mount -t bpf bpf /sys/fs/bpf', or set node.pin_dir to a place on one",
-        directory.display()
+        is_bpf(directory)?,
+        "pin_dir {shown}: not on a BPF file system: run 'mount -t bpf bpf /sys/fs/bpf', or name a place on one"
+    );
+    let parent = directory.parent().unwrap_or(directory);
+    ensure!(
+        is_bpf(parent)?,
+        "pin_dir {shown}: the BPF file system itself, which others share: name a directory in it, such as {}",
+        directory.join("xlb").display()
+    );
+    // kernel/bpf/inode.c, `bpf_lookup`
+    let mut missing = directory.ancestors().take_while(|path| !path.exists());
+    ensure!(
+        missing.all(|path| !path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .contains('.')),
+        "pin_dir {shown}: a BPF file system takes no dot in a name: name a directory without one"
     );
     Ok(())
+}
+
+/// Whether what there is of the path is on a BPF file system.
+fn is_bpf(path: &Path) -> Result<bool> {
+    let existing = path.ancestors().find(|path| path.exists());
+    let existing = existing.unwrap_or(Path::new("/"));
+    let on = statfs::statfs(existing).with_context(|| format!("look at {}", existing.display()))?;
+    Ok(on.filesystem_type().0 == BPF_FS_MAGIC)
 }
 
 fn privileges(status: &str) -> Result<()> {

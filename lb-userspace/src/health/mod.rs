@@ -35,27 +35,47 @@ pub async fn probe(kind: &CheckKind, target: SocketAddr, timeout: Duration) -> R
 
 /// Why a probe failed: one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ProbeError(String);
+#[error("{reason}")]
+pub struct ProbeError {
+    reason: String,
+    silence: bool,
+}
 
 impl ProbeError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self {
+            reason: reason.into(),
+            silence: false,
+        }
     }
 
-    fn timeout(timeout: Duration) -> Self {
-        Self(format!("timeout after {}", humantime::format_duration(timeout)))
+    pub(crate) fn timeout(timeout: Duration) -> Self {
+        Self {
+            reason: format!("timeout after {}", humantime::format_duration(timeout)),
+            silence: true,
+        }
+    }
+
+    /// Whether nothing came back: the way there may be wrong. A refusal or a bad answer has come by it.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        self.silence
     }
 
     fn connect(error: &io::Error) -> Self {
+        let silence = matches!(
+            error.kind(),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut
+        );
         // The kind reads better ("connection refused") where the standard library has one.
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::TimedOut => Self(format!("connect: {}", error.kind())),
-            _ => Self(format!("connect: {error}")),
+        let reason = match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => error.kind().to_string(),
+            kind if silence => kind.to_string(),
+            _ => error.to_string(),
+        };
+        Self {
+            reason: format!("connect: {reason}"),
+            silence,
         }
     }
 }

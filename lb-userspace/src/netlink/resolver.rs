@@ -1,5 +1,8 @@
 //! Follows the kernel's tables and tells when the way to a backend changes.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -40,6 +43,8 @@ const GROUPS: &[MulticastGroup] = &[
 ];
 /// How often everything is looked at without cause, and neighbours are kept fresh.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How often while a neighbour does not answer. The kernel asks three times in three seconds and then gives it up.
+const UNANSWERED: Duration = Duration::from_secs(1);
 /// Changes come in bursts: this long after the last one, but at most `BURST` after the first, the tables are read.
 const QUIET: Duration = Duration::from_millis(5);
 const BURST: Duration = Duration::from_millis(50);
@@ -122,11 +127,11 @@ impl Task {
         let mut period = Instant::now();
         loop {
             let due = Instant::now() >= period;
-            if due {
-                period = Instant::now() + PERIOD;
-            }
             if self.refresh(handle, due).await?.is_none() {
                 return Ok(());
+            }
+            if due {
+                period = Instant::now() + self.pause();
             }
             tokio::select! {
                 changed = self.targets.changed() => if changed.is_err() { return Ok(()) },
@@ -137,6 +142,16 @@ impl Task {
                 () = change(messages, &self.neighbours) => {}
                 () = sleep_until(period) => {}
             }
+        }
+    }
+
+    /// How long until everything is looked at again without cause.
+    fn pause(&self) -> Duration {
+        let unanswered = |address| matches!(self.told.get(address), Some(Err(_)));
+        if self.neighbours.keys().any(unanswered) {
+            UNANSWERED
+        } else {
+            PERIOD
         }
     }
 
@@ -170,6 +185,9 @@ impl Task {
 
     /// The neighbour that the kernel has to be asked about: one that it does not know, and from time to time one that it is
     /// not sure of or that did not answer.
+    ///
+    /// One that has just failed is asked for at once: the kernel has tried its old Ethernet address only, and it may have
+    /// another one by now.
     fn wanted(
         &mut self,
         address: IpAddr,
@@ -183,7 +201,10 @@ impl Task {
             Way::No {
                 neighbour: Some(neighbour),
                 ..
-            } => (*neighbour, due),
+            } => (
+                *neighbour,
+                due || !matches!(self.told.get(&address), Some(Err(_))),
+            ),
             Way::No { neighbour: None, .. } => {
                 self.neighbours.remove(&address);
                 return None;

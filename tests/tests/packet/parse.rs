@@ -165,7 +165,7 @@ fn what_is_wrong_and_for_a_vip_is_dropped_with_its_reason() -> Result<()> {
         (
             "TTL 1 for the other VIP",
             with(tcp((CLIENT, 4000), (OTHER_VIP, TCP_PORT), SYN), |f| {
-                f[ETH + 8] = 1
+                f[ETH + 8] = 1;
             }),
             Outcome::TtlExpired,
         ),

@@ -19,6 +19,7 @@ fn the_packet_log_is_absent_unless_asked_for() -> Result<()> {
             syn: 1,
             established: 1,
             fin: 1,
+            closed: 1,
             udp: 1,
         };
         let mut ebpf = load::load(&pins, &settings(timeouts, log_packets))?;

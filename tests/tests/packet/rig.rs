@@ -11,7 +11,7 @@ use aya::{
 use lb_common::{
     addr::Addr,
     backend::{Backend, BackendState, BackendWord},
-    conn::{Flow, Timeouts},
+    conn::{Flow, Reply, Timeouts},
     flow::FlowKey,
     hash,
     limits::SLOTS,
@@ -78,6 +78,7 @@ pub struct Rig {
     ebpf: Ebpf,
     pub datapath: BpfDatapath,
     flows: HashMap<MapData, FlowKey, Flow>,
+    replies: HashMap<MapData, FlowKey, Reply>,
     pins: Option<Pins>,
     _scope: Scope,
 }
@@ -91,6 +92,7 @@ impl Rig {
             syn: second(10),
             established: second(7200),
             fin: second(30),
+            closed: second(10),
             udp: second(60),
         })
     }
@@ -100,11 +102,14 @@ impl Rig {
         let pins = Pins::take(&scope.pin_dir().join("packet"))?;
         let mut ebpf = load::load(&pins, &settings(timeouts, false))?;
         let datapath = BpfDatapath::new(&mut ebpf)?;
-        let flows = HashMap::try_from(Map::LruHashMap(MapData::from_pin(pins.map(maps::FLOWS))?))?;
+        let open = |name| Ok::<_, anyhow::Error>(Map::LruHashMap(MapData::from_pin(pins.map(name))?));
+        let flows = open(maps::FLOWS)?.try_into()?;
+        let replies = open(maps::REPLIES)?.try_into()?;
         let mut rig = Self {
             ebpf,
             datapath,
             flows,
+            replies,
             pins: Some(pins),
             _scope: scope,
         };
@@ -134,21 +139,7 @@ impl Rig {
                 self.set(service, number, BackendState::Up);
             }
             self.share(service, &[1, 2, 3])?;
-            let key = ServiceKey {
-                vip: v4(vip),
-                port: port.to_be(),
-                protocol: u16::from(protocol),
-            };
-            let (mode, picker) = (ForwardMode::Nat.wire(), Picker::Maglev.wire());
-            self.datapath.put_service(
-                &key,
-                &Service {
-                    id: service,
-                    mode,
-                    picker,
-                    _pad: [0; 2],
-                },
-            )?;
+            self.move_vip((vip, port, protocol), service)?;
             self.datapath.put_vip(&v4(vip))?;
         }
         Ok(())
@@ -211,6 +202,24 @@ impl Rig {
     /// The remembered flow of a frame's five-tuple.
     pub fn flow(&self, source: (Ipv4Addr, u16), vip: (Ipv4Addr, u16), protocol: u8) -> Option<Flow> {
         self.flows.get(&flow_key(source, vip, protocol), 0).ok()
+    }
+}
+
+impl Rig {
+    /// Takes away what the packets of a backend to a client are known by, as eviction does.
+    pub fn evict_reply(&mut self, number: u8, client: (Ipv4Addr, u16)) -> Result<()> {
+        let key = flow_key((backend_ip(number), BACKEND_PORT), client, TCP);
+        Ok(self.replies.remove(&key)?)
+    }
+
+    /// Puts a VIP's port under another service.
+    pub fn move_vip(&mut self, vip: (Ipv4Addr, u16, u8), service: u32) -> Result<()> {
+        let key = ServiceKey {
+            vip: v4(vip.0),
+            port: vip.1.to_be(),
+            protocol: u16::from(vip.2),
+        };
+        self.datapath.put_service(&key, &entry(service))
     }
 }
 
@@ -277,6 +286,15 @@ fn flow_key(source: (Ipv4Addr, u16), vip: (Ipv4Addr, u16), protocol: u8) -> Flow
         source_port: source.1.to_be(),
         destination_port: vip.1.to_be(),
         protocol: u32::from(protocol),
+    }
+}
+
+fn entry(service: u32) -> Service {
+    Service {
+        id: service,
+        mode: ForwardMode::Nat.wire(),
+        picker: Picker::Maglev.wire(),
+        _pad: [0; 2],
     }
 }
 

@@ -48,10 +48,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether there was no agent to talk to, so that the same command may work later.
+    /// Whether there was no agent to talk to, so that the same command may work later. One that this user may not talk to is
+    /// there.
     #[must_use]
     pub fn is_not_ready(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+        match self {
+            Self::Unreachable { cause, .. } => cause.kind() != io::ErrorKind::PermissionDenied,
+            Self::Timeout { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn execute(session: &Session, command: &BackendCommand) -> Result<Repl
         BackendCommand::Ready { path } => change::execute(session, path, admin(Admin::Ready)).await,
         BackendCommand::Weight { path, weight } => {
             let change = BackendChange {
-                weight: Some((*weight).into()),
+                weight: Some(*weight),
                 ..BackendChange::default()
             };
             change::execute(session, path, change).await

@@ -9,7 +9,10 @@ use crate::{
 };
 
 pub async fn execute(session: &Session, arguments: &ServiceAdd) -> Result<Reply> {
-    let service = session.client.add_service(&spec(arguments)?).await?;
+    let spec = spec(arguments)?;
+    // As the configuration would say it; the agent would complain of the JSON that nobody has written.
+    spec.validate()?;
+    let service = session.client.add_service(&spec).await?;
     Reply::new(session.output, &service, || {
         format!("service {} added\n", service.name)
     })

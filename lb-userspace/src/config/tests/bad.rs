@@ -63,8 +63,12 @@ const FILES: &[(&str, &str)] = &[
         r#"2: node: pin_dir: "xlb" is not absolute: start it with /"#,
     ),
     (
+        "[node]\nsocket = \"/run/a\\u0000b\"",
+        r#"2: node: socket: "/run/a\0b" has control characters: leave them out"#,
+    ),
+    (
         "service = 3",
-        "1: service: integer `3` does not fit here: use a list of tables",
+        "1: service: integer `3` does not fit here: use a list of tables, each with a head like [[service]]",
     ),
     (
         "[[interface]]\nmode = 'native'",
