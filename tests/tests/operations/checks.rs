@@ -1,0 +1,216 @@
+//! Health checks against servers that are ill in different ways.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use xlb_tests::{Host, Lab, agent::Agent, preflight};
+
+use crate::{
+    stage::{self, Echoes, PATIENCE, find, outcome, vip, wait_for_state, wait_until, wait_until_ready},
+    talk::{Talk, all_say},
+    web::{Answer, Web},
+};
+
+const OK: Answer = Answer::Reply(200, "all is well");
+const WEB: u16 = 80;
+
+/// A service on the VIP's port 80 with a check of this kind, and the first host behind it.
+fn service(lab: &Lab, check: &str) -> String {
+    format!(
+        "[[service]]\nname = \"web\"\nvip = \"{}:{WEB}/tcp\"\n[service.check]\ninterval = \"60ms\"\ntimeout = \"60ms\"\n{check}\n{}",
+        lab.vip(),
+        stage::backend(lab.backend(0))
+    )
+}
+
+fn http(lab: &Lab, check: &str) -> String {
+    service(lab, &format!("type = \"http\"\nrise = 2\nfall = 3\n{check}"))
+}
+
+/// Waits for a state that comes with these words of the last probe, in JSON and on the screens for people.
+fn wait_for(agent: &Agent, state: &str, words: &str) -> Result<Value> {
+    let told = |backend: &Value| {
+        backend["last_check"]
+            .as_str()
+            .is_some_and(|said| said.contains(words))
+    };
+    let status = agent.wait_until(&format!("{state}: {words}"), PATIENCE, |status| {
+        find(status, "b1").is_ok_and(|backend| backend["state"] == state && told(backend))
+    })?;
+    // Another probe may have said something else by now: it will say this again.
+    wait_until("the screen tells it", || {
+        Ok(agent.ok(&["service", "show", "web"])?.contains(words))
+    })?;
+    Ok(status)
+}
+
+/// What the log tells of the backend: each change, with the probe that made it.
+fn turns(agent: &Agent) -> Vec<String> {
+    let log = agent.log();
+    let turns = log
+        .lines()
+        .filter_map(|line| Some(line.split_once("backend web/b1 is ")?.1.to_owned()));
+    turns.collect()
+}
+
+#[test]
+fn an_http_check_tells_each_illness_by_its_name() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let lab = Lab::new().backends(1).build()?;
+    let web = Web::start(lab.backend(0), WEB, [OK])?;
+    let check =
+        "path = \"/healthz\"\nstatus = \"200-299,304\"\nbody = \"all is well\"\nhost = \"www.example.com\"";
+    let agent = lab.agent(&http(&lab, check)).start()?;
+    wait_for(&agent, "up", "passed in")?;
+    for (answer, words) in [
+        (Answer::Reply(500, "all is well"), "status 500 not in 200-299,304"),
+        (Answer::Reply(302, "all is well"), "status 302 not in 200-299,304"),
+        (
+            Answer::Reply(200, "not so well"),
+            "body does not contain \"all is well\"",
+        ),
+        (Answer::Silence, "timeout after 60ms"),
+        (Answer::Drip, "timeout after 60ms"),
+    ] {
+        println!("{answer:?}");
+        web.set(answer);
+        let status = wait_for(&agent, "down", words)?;
+        ensure!(find(&status, "b1")?["health"] == "down", "{status}");
+        ensure!(agent.cli(&["status"])?.status.code() == Some(2));
+        web.set(Answer::Reply(204, "all is well"));
+        // 204 has no body, whatever is sent after it.
+        wait_for(&agent, "down", "body does not contain")?;
+        web.set(OK);
+        wait_for(&agent, "up", "passed in")?;
+    }
+    drop(web);
+    wait_for(&agent, "down", "connect: connection refused")?;
+    Ok(())
+}
+
+#[test]
+fn an_http_check_asks_for_the_site_that_it_is_told() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let lab = Lab::new().backends(1).build()?;
+    let _web = Web::start(lab.backend(0), WEB, [Answer::OnlyFor("www.example.com")])?;
+    let named = lab.agent(&http(&lab, "host = \"www.example.com\"")).start()?;
+    wait_for(&named, "up", "passed in")?;
+    drop(named);
+    // Without a name, the address is asked for.
+    let unnamed = lab.agent(&http(&lab, "status = \"200\"")).start()?;
+    wait_for(&unnamed, "down", "status 404 not in 200")?;
+    Ok(())
+}
+
+#[test]
+fn rise_and_fall_count_probes_in_a_row() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let bad = |code: u16| Answer::Reply(code, "");
+    let mut script = vec![OK];
+    // Two failures are not three.
+    script.extend([bad(500), bad(501), OK, bad(502), bad(503), OK]);
+    // The third takes it down.
+    script.extend([bad(510), bad(511), bad(512)]);
+    // One pass is not two; had it brought the backend up, the failures would take it down again.
+    script.extend([OK, bad(520), bad(521), bad(522), bad(523)]);
+    // The second brings it up, and the third failure takes it down.
+    script.extend([OK, OK, bad(530), bad(531), bad(532)]);
+    script.extend([OK, OK, OK]);
+    let steps = script.len();
+    let lab = Lab::new().backends(1).build()?;
+    let web = Web::start(lab.backend(0), WEB, script)?;
+    // Long enough that no probe of the script is late on a busy machine.
+    let slow = http(&lab, "status = \"200\"").replace("60ms", "120ms");
+    let agent = lab.agent(&slow).start()?;
+    wait_until("the script is over", || Ok(web.requests() > steps))?;
+    wait_for(&agent, "up", "passed in")?;
+    let turns = turns(&agent);
+    let expected = [
+        "up: passed",
+        "down: status 512",
+        "up: passed",
+        "down: status 532",
+        "up: passed",
+    ];
+    let as_expected = turns
+        .iter()
+        .zip(expected)
+        .all(|(turn, wanted)| turn.starts_with(wanted));
+    ensure!(turns.len() == expected.len() && as_expected, "{turns:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_tcp_check_sees_who_accepts() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let lab = Lab::new().backends(1).build()?;
+    let agent = lab.agent(&service(&lab, "type = \"tcp\"")).start()?;
+    wait_for(&agent, "down", "connect: connection refused")?;
+    // One that accepts and never answers is fit for TCP.
+    let web = Web::start(lab.backend(0), WEB, [Answer::Silence])?;
+    wait_for(&agent, "up", "passed in")?;
+    ensure!(web.requests() == 0, "a TCP check sent something");
+    lab.set_plugged(lab.backend(0), false)?;
+    wait_for(&agent, "down", "timeout after 60ms")?;
+    lab.set_plugged(lab.backend(0), true)?;
+    wait_for(&agent, "up", "passed in")?;
+    lab.lb
+        .ns
+        .ip(&["route", "add", "unreachable", &lab.backend(0).addr.to_string()])?;
+    wait_for(&agent, "down", "connect: ")?;
+    lab.lb
+        .ns
+        .ip(&["route", "del", "unreachable", &lab.backend(0).addr.to_string()])?;
+    wait_for(&agent, "up", "passed in").map(drop)
+}
+
+#[test]
+fn a_check_may_look_at_another_port() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let lab = Lab::new().backends(2).build()?;
+    let _echoes = Echoes::start(&lab.backends)?;
+    let watched = |host: &Host| Web::start(host, 8080, [OK]);
+    let (first, _second) = (watched(lab.backend(0))?, watched(lab.backend(1))?);
+    let check = "[service.check]\ntype = \"http\"\nport = 8080\ninterval = \"150ms\"\ntimeout = \"150ms\"\n";
+    let agent = lab
+        .agent(&stage::service("echo", vip(&lab), check, &lab.backends))
+        .start()?;
+    wait_until_ready(&agent)?;
+    let mut talks = Talk::open_many(&lab.client, vip(&lab), 24)?;
+    ensure!(
+        talks.iter().any(|talk| talk.backend == "b1"),
+        "24 connections, none to b1"
+    );
+    first.set(Answer::Reply(503, ""));
+    wait_for_state(&agent, "b1", "down")?;
+    // What is down gets nothing: its connections end, the others stay.
+    for talk in talks.extract_if(.., |talk| talk.backend == "b1") {
+        ensure!(
+            { talk }.say().is_err(),
+            "a connection to b1 goes on while it is down"
+        );
+    }
+    all_say(&mut talks, "on the other backend")?;
+    let new = Talk::open_many(&lab.client, vip(&lab), 8)?;
+    ensure!(
+        new.iter().all(|talk| talk.backend == "b2"),
+        "a new connection on b1 while it is down"
+    );
+    first.set(OK);
+    wait_until_ready(&agent)?;
+    ensure!(
+        outcome(&agent.status()?, "no_backend") == 0,
+        "{}",
+        agent.status()?
+    );
+    Ok(())
+}

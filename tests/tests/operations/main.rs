@@ -1,0 +1,23 @@
+//! How xlb is operated, under traffic: started over, changed, watched, broken, taken away.
+//!
+//! [`stage`] holds what most tests set up and ask, [`stream`] a steady stream of datagrams, [`talk`] a connection that
+//! lives long, [`web`] an HTTP server that misbehaves to order, [`pins`] a look into the kernel; every other file is one
+//! part of the operation.
+
+mod adoption;
+mod changes;
+mod checks;
+mod detach;
+mod interfaces;
+mod logging;
+mod neighbours;
+mod pair;
+mod pins;
+mod readiness;
+mod shares;
+mod signals;
+mod stage;
+mod stream;
+mod talk;
+mod ways;
+mod web;
