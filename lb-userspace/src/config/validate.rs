@@ -119,7 +119,7 @@ impl<'a> Set<'a> {
             for (backend_at, backend) in spec.backends.iter().enumerate() {
                 if let Some(owner) = owners.get(&backend.address) {
                     let problem = format!(
-                        "{} is a VIP of service {}: use the server's own address",
+                        "{} is a VIP of service {}: give the VIP or the backend another address",
                         backend.address,
                         quoted(owner)
                     );

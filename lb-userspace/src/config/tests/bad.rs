@@ -192,7 +192,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[[service.backend]]\naddress = '192.0.2.10'",
-        r#"7: service "web", backend "192.0.2.10": address: 192.0.2.10 is a VIP of service "web": use the server's own address"#,
+        r#"7: service "web", backend "192.0.2.10": address: 192.0.2.10 is a VIP of service "web": give the VIP or the backend another address"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nname = 'a/b'",
