@@ -30,7 +30,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  error, also a wrong command line or wrong input
-  2  not ready: no agent answers, or 'xlb status' finds a service without a usable backend";
+  2  not ready: no agent answers, or 'xlb status' finds a service without a usable backend or an
+     interface that the program is not on";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -253,7 +254,7 @@ pub enum BackendCommand {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read a configuration file and say whether 'xlb run' would take it
+    /// Read a configuration file and say whether it is right, as far as that can be told without the host
     #[command(after_help = "Example:\n  xlb config check /etc/xlb/xlb.toml")]
     Check {
         /// Configuration file (TOML)

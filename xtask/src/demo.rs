@@ -19,6 +19,10 @@ pub fn run(args: &[String]) -> Result<()> {
     ]))?;
     let demo = workspace::binary("demo");
     // The demo takes xtask's place, so that Ctrl-C reaches the one process that must tidy up.
-    let error = Command::new(&demo).args(args).env("XLB_BIN", xlb).exec();
+    let error = Command::new(&demo)
+        .args(args)
+        .env("XLB_BIN", xlb)
+        .env("PATH", process::search_path())
+        .exec();
     Err(error).with_context(|| format!("run {}", demo.display()))
 }

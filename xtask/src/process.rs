@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -75,10 +76,14 @@ pub fn output(command: &mut Command) -> Option<String> {
 
 /// Whether a program is there, in PATH or where Debian keeps those for root.
 pub fn installed(program: &str) -> bool {
+    env::split_paths(&search_path()).any(|dir| dir.join(program).is_file())
+}
+
+/// PATH with the directories in which Debian keeps programs for root: `su` leaves them out.
+pub fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .any(|dir| dir.join(program).is_file())
+    let dirs = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    env::join_paths(dirs).unwrap_or(path)
 }
 
 fn describe(command: &Command) -> String {

@@ -6,6 +6,8 @@ use std::{
     process::Command,
 };
 
+use crate::process;
+
 pub fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
@@ -32,7 +34,10 @@ pub fn bpf_toolchain_file() -> PathBuf {
 /// `cargo ARGS` in the workspace's root.
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(args).current_dir(root());
+    command
+        .args(args)
+        .current_dir(root())
+        .env("PATH", process::search_path());
     if env::var_os("CARGO_TARGET_DIR").is_some() {
         // It may have been relative to another directory.
         command.env("CARGO_TARGET_DIR", target_dir());

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb_common::conn::Timeouts;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
@@ -43,6 +44,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 /// leaves those, and packets flow on.
 pub fn execute(file: &Path, detach_on_exit: bool) -> Result<Reply> {
     let config = Config::load(file)?;
+    allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -56,14 +58,28 @@ pub fn execute(file: &Path, detach_on_exit: bool) -> Result<Reply> {
     })
 }
 
+/// Every probe holds a socket while it waits; the usual soft limit of 1024 is for programs that use `select`.
+fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        log::warn!("raise the limit of open files: {error}");
+    }
+}
+
 async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
     preflight::check()?;
     preflight::bpf_file_system(&config.node.pin_dir)?;
     attach::check(&config.interfaces)?;
+    // Before anything is made, so that a signal in the middle of the start leaves nothing.
+    let signals = (
+        signal(SignalKind::interrupt()).context("listen for signals")?,
+        signal(SignalKind::terminate()).context("listen for signals")?,
+    );
     let pins = Pins::take(&config.node.pin_dir)?;
     let adopts = pins.hold_maps();
     let linked = pins.linked()?;
-    match run_on(config, &pins, adopts).await {
+    match run_on(config, &pins, adopts, signals).await {
         Ok(()) if detach_on_exit => {
             log::info!("detaching: packets pass by from now on");
             pins.remove()
@@ -86,12 +102,14 @@ async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
     }
 }
 
-async fn run_on(config: &Config, pins: &Pins, adopts: bool) -> Result<()> {
-    // Before anything else, so that a signal in the middle of the start is not lost.
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
-    let mut socket = Socket::bind(&config.node.socket)?;
+async fn run_on(
+    config: &Config,
+    pins: &Pins,
+    adopts: bool,
+    (mut interrupt, mut terminate): (Signal, Signal),
+) -> Result<()> {
     let mut state = StateDir::take(&config.node.state_dir)?;
+    let mut socket = Socket::bind(&config.node.socket)?;
     let settings = settings(config, state.hash_key()?);
     // For the refusal alone, while nothing has been touched.
     Overrides::load(&config.node.state_dir)?;

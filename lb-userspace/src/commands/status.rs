@@ -16,7 +16,8 @@ use crate::{
 /// When no agent answers.
 pub async fn execute(session: &Session) -> Result<Reply> {
     let status = session.client.status().await?;
-    let ready = status.services.iter().all(Service::is_usable);
+    let ready = status.services.iter().all(Service::is_usable)
+        && status.interfaces.iter().all(|interface| interface.attached);
     let code = if ready { Code::Done } else { Code::NotReady };
     Ok(Reply::new(session.output, &status, || screen(&status))?.with_code(code))
 }

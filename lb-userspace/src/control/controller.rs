@@ -67,6 +67,8 @@ pub struct Controller<D> {
     pub(super) hops: Hops,
     pub(super) census: Census,
     applied: State,
+    /// The data plane may not be what it should be.
+    unsettled: bool,
     watched: BTreeMap<CheckKey, Watched>,
     limits: Limits,
     state_dir: PathBuf,
@@ -99,6 +101,7 @@ impl<D: Datapath> Controller<D> {
             hops: Hops::adopt(&snapshot, 2 * limits.backends),
             census: Census::default(),
             applied: State::of(&snapshot),
+            unsettled: true,
             watched: BTreeMap::new(),
             services,
             limits: limits.clone(),
@@ -122,8 +125,12 @@ impl<D: Datapath> Controller<D> {
         self.ids.clone().assign(&services)?;
         let mut overrides = self.overrides.clone();
         overrides.push(change);
-        overrides.forget_idle(&self.file, &self.limits);
+        overrides.forget_restored(&self.file);
         overrides.save(&self.state_dir)?;
+        let known = addresses(&self.services);
+        for address in addresses(&services).difference(&known) {
+            self.hops.expect(*address);
+        }
         let services = std::mem::replace(&mut self.services, services);
         let overrides = std::mem::replace(&mut self.overrides, overrides);
         let Err(error) = self.reconcile() else {
@@ -131,10 +138,10 @@ impl<D: Datapath> Controller<D> {
         };
         self.services = services;
         self.overrides = overrides;
-        self.overrides
-            .save(&self.state_dir)
-            .context("take a change back")?;
-        self.reconcile().context("take a change back")?;
+        // Both are tried, whatever becomes of the other.
+        let done = self.reconcile();
+        let saved = self.overrides.save(&self.state_dir);
+        saved.and(done).context("take a change back")?;
         Err(error)
     }
 
@@ -194,7 +201,8 @@ impl<D: Datapath> Controller<D> {
         true
     }
 
-    /// Takes in the way to an address.
+    /// Takes in the way to an address. The words of its backends follow at the next [`settle`](Self::settle), so that many ways
+    /// can be taken in at once.
     ///
     /// # Errors
     /// When the data plane cannot be written.
@@ -207,12 +215,21 @@ impl<D: Datapath> Controller<D> {
             ),
             Err(reason) => log::warn!("no next hop to {address}: {reason}"),
         }
+        self.unsettled = true;
         let words = self.applied.backends.values().map(|&(_, word)| BackendWord(word));
         let named = words.map(BackendWord::next_hop);
         if let Some((index, entry)) = self.hops.resolve(address, hop, named) {
             self.datapath.put_next_hop(index, &entry)?;
         }
-        self.reconcile()
+        Ok(())
+    }
+
+    /// Makes the data plane what it should be, if it is not: after new ways, or when an earlier attempt has failed.
+    ///
+    /// # Errors
+    /// When the data plane cannot be written.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.unsettled { self.reconcile() } else { Ok(()) }
     }
 
     /// Takes in how many flows there are.
@@ -245,16 +262,13 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn reconcile(&mut self) -> Result<()> {
+        self.unsettled = true;
         self.ids.assign(&self.services)?;
         self.watch();
         while self.carry_out()? {}
+        self.unsettled = false;
         self.ids.release_others(&self.services);
-        let addresses = self
-            .services
-            .iter()
-            .flat_map(|service| &service.backends)
-            .map(|backend| backend.address)
-            .collect();
+        let addresses = addresses(&self.services);
         self.hops.retain(&addresses);
         self.outlets.targets.send_if_modified(|targets| {
             let changed = *targets != addresses;
@@ -424,6 +438,11 @@ impl<D: Datapath> Controller<D> {
             Step::ClearTable { service } => datapath.clear_table(service),
         }
     }
+}
+
+fn addresses(services: &[ServiceSpec]) -> BTreeSet<IpAddr> {
+    let backends = services.iter().flat_map(|service| &service.backends);
+    backends.map(|backend| backend.address).collect()
 }
 
 /// Every backend with its service and id.

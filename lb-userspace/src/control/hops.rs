@@ -62,6 +62,15 @@ impl Hops {
         self.unresolved.get(&address).map(String::as_str)
     }
 
+    /// Holds new flows back from a backend that is new at `address` until it is known whether there is a way.
+    pub fn expect(&mut self, address: IpAddr) {
+        if !self.by_address.contains_key(&address) {
+            self.unresolved
+                .entry(address)
+                .or_insert_with(|| "not looked up yet".to_owned());
+        }
+    }
+
     /// Takes in what was resolved; gives an entry to write, if one is needed, which is none that a word `named`. After it is
     /// written, the words of the backends at `address` follow [`index`](Self::index).
     pub fn resolve(

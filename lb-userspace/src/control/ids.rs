@@ -84,10 +84,11 @@ impl Ids {
     /// # Errors
     /// When there are more than fit.
     pub fn assign(&mut self, services: &[ServiceSpec]) -> Result<()> {
+        let mut taken: BTreeSet<u32> = self.backends.values().map(|granted| granted.id).collect();
         for service in services {
             let id = self.assign_service(service)?;
             for backend in &service.backends {
-                self.assign_backend(identity(id, backend))?;
+                self.assign_backend(identity(id, backend), &mut taken)?;
             }
         }
         Ok(())
@@ -110,8 +111,8 @@ impl Ids {
     /// Takes back the ids of everything that is not in `services`, once nothing in the data plane names them.
     pub fn release_others(&mut self, services: &[ServiceSpec]) {
         self.leaving.clear();
-        self.services
-            .retain(|name, _| services.iter().any(|service| service.name == *name));
+        let names: BTreeSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        self.services.retain(|name, _| names.contains(name.as_str()));
         let kept: BTreeSet<Identity> = services
             .iter()
             .filter_map(|service| Some((self.service(&service.name)?, service)))
@@ -149,12 +150,11 @@ impl Ids {
         Ok(id)
     }
 
-    fn assign_backend(&mut self, identity: Identity) -> Result<()> {
+    fn assign_backend(&mut self, identity: Identity, taken: &mut BTreeSet<u32>) -> Result<()> {
         if self.backends.contains_key(&identity) {
             return Ok(());
         }
-        let taken: BTreeSet<u32> = self.backends.values().map(|granted| granted.id).collect();
-        let Some(id) = first_free(self.next_backend, 1, self.limits.backends + 1, &taken) else {
+        let Some(id) = first_free(self.next_backend, 1, self.limits.backends + 1, taken) else {
             bail!(
                 "backend {}: no room for more than {} backends: raise limits.backends",
                 identity.1,
@@ -162,6 +162,7 @@ impl Ids {
             );
         };
         self.next_backend = id + 1;
+        taken.insert(id);
         let generation = self.generations.entry(id).or_default();
         // Generation 0 is that of a word that was never written.
         *generation = generation.wrapping_add(1).max(1);

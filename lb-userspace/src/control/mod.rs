@@ -89,12 +89,14 @@ pub async fn run<D: Datapath>(
             () = &mut end => return,
             Some(observation) = controller.next_observation() => controller.observe(&observation),
             Some(resolution) = inlets.resolutions.recv() => {
-                node.learn_interface(&resolution);
-                controller.resolved(resolution.address, resolution.hop)
+                take_ways(controller, node, resolution, &mut inlets.resolutions)
             }
             Some(census) = inlets.census.recv() => {
                 controller.counted(census);
-                Ok(())
+                if let Some(links) = &links {
+                    node.look(links).await;
+                }
+                controller.settle()
             }
             Some(Request { ask, answer }) = inlets.requests.recv() => {
                 if let (Ask::Status, Some(links)) = (&ask, &links) {
@@ -109,6 +111,22 @@ pub async fn run<D: Datapath>(
             log::error!("the data plane could not be changed: {error:#}");
         }
     }
+}
+
+/// Takes in a way and all that have come meanwhile.
+fn take_ways<D: Datapath>(
+    controller: &mut Controller<D>,
+    node: &mut Node,
+    first: Resolution,
+    more: &mut mpsc::Receiver<Resolution>,
+) -> anyhow::Result<()> {
+    let mut next = Some(first);
+    while let Some(resolution) = next {
+        node.learn_interface(&resolution);
+        controller.resolved(resolution.address, resolution.hop)?;
+        next = more.try_recv().ok();
+    }
+    controller.settle()
 }
 
 fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) -> Result<Answer, Problem> {

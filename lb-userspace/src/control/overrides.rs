@@ -44,18 +44,41 @@ impl Overrides {
         }
     }
 
-    /// Forgets the changes without which the file alone says the same: a backend that was drained and is ready again.
-    pub fn forget_idle(&mut self, file: &[ServiceSpec], limits: &Limits) {
-        let mut at = 0;
-        while at < self.changes.len() {
-            let mut without = self.clone();
-            without.changes.remove(at);
-            if without.over(file, limits) == self.over(file, limits) {
-                *self = without;
-            } else {
-                at += 1;
-            }
-        }
+    /// Forgets the settings of backends that the file says as well: one that was drained and is ready again.
+    pub fn forget_restored(&mut self, file: &[ServiceSpec]) {
+        let changes = std::mem::take(&mut self.changes);
+        let restored = |change: &Change| {
+            let Change::SetBackend {
+                service,
+                backend,
+                admin,
+                weight,
+            } = change
+            else {
+                return false;
+            };
+            let as_in_file = file
+                .iter()
+                .filter(|spec| spec.name == *service)
+                .flat_map(|spec| &spec.backends)
+                .filter(|spec| spec.name == *backend)
+                .any(|spec| {
+                    admin.is_none_or(|admin| admin == spec.admin)
+                        && weight.is_none_or(|weight| weight == spec.weight)
+                });
+            // One that was removed or made here is not the file's.
+            as_in_file
+                && !changes.iter().any(|other| {
+                    other != change
+                        && (other.subject() == change.subject() || other.subject() == (service, None))
+                })
+        };
+        let kept = changes
+            .iter()
+            .filter(|change| !restored(change))
+            .cloned()
+            .collect();
+        self.changes = kept;
     }
 
     /// The services of the configuration file with the changes carried out, and a line for each change that does not fit.
@@ -97,16 +120,17 @@ impl Overrides {
     /// When the file cannot be read or is not ours.
     pub fn load(state_dir: &Path) -> Result<Self> {
         let path = file(state_dir);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            read => read.with_context(|| format!("read {}", path.display()))?,
-        };
-        let changes = serde_json::from_str(&text).with_context(|| {
+        let wrong = || {
             format!(
-                "{}: not the changes that xlb wrote: mend or remove the file",
+                "{}: not the changes that xlb wrote: mend or remove it",
                 path.display()
             )
-        })?;
+        };
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.with_context(wrong)?,
+        };
+        let changes = serde_json::from_slice(&text).with_context(wrong)?;
         Ok(Self { changes })
     }
 
@@ -124,7 +148,12 @@ impl Overrides {
             writer.sync_all()?;
             fs::rename(&next, &path)
         };
-        write().with_context(|| format!("write {}", path.display()))
+        write().with_context(|| {
+            format!(
+                "write {}: make node.state_dir writable, with room",
+                path.display()
+            )
+        })
     }
 
     /// Forgets all about a service; gives whether it was made by a change, so that the file does not know it.

@@ -26,6 +26,12 @@ use crate::{
     health::{Observation, ProbeError},
 };
 
+const HOP: NextHop = NextHop {
+    ifindex: 3,
+    destination_mac: [2; 6],
+    source_mac: [4; 6],
+};
+
 struct Rig {
     state: TempDir,
     outlets: Outlets,
@@ -189,6 +195,9 @@ async fn changes_at_run_time_hold_over_a_restart() {
             backend: backend(3),
         })
         .unwrap();
+    assert_eq!(states(&first)[2], BackendState::Drain, "nobody knows the way yet");
+    first.resolved(backend(3).address, Ok(HOP)).unwrap();
+    first.settle().unwrap();
     let words = first.datapath.words.clone();
     let second = rig.start(first.datapath, &file);
     assert_eq!(second.datapath.words, words);
@@ -358,16 +367,34 @@ async fn what_cannot_be_done_changes_nothing() {
 async fn a_next_hop_is_there_before_a_word_names_it() {
     let rig = Rig::new();
     let mut controller = rig.start(MemoryDatapath::default(), &[service("web", 1, 2)]);
-    let hop = NextHop {
-        ifindex: 3,
-        destination_mac: [2; 6],
-        source_mac: [4; 6],
-    };
+    let hop = HOP;
     controller.resolved(backend(1).address, Ok(hop)).unwrap();
+    controller.settle().unwrap();
     let index = word(&controller, 1).next_hop();
     assert_eq!(controller.datapath.snapshot.next_hops[&index], hop);
     assert_eq!(word(&controller, 2).next_hop(), 0);
     // A restart keeps sending there until it has heard better.
     let second = rig.start(controller.datapath, &[service("web", 1, 2)]);
     assert_eq!(word(&second, 1).next_hop(), index);
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 3))]);
+    for id in 1..=3 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.datapath.out_of_memory = true;
+    for _ in 0..3 {
+        controller.observe(&seen((2, 1), false)).unwrap();
+    }
+    let failures: Vec<_> = (0..3)
+        .map(|_| controller.observe(&seen((3, 1), false)).is_err())
+        .collect();
+    assert_eq!(failures, [false, false, true]);
+    assert!(controller.settle().is_err());
+    controller.datapath.out_of_memory = false;
+    controller.settle().unwrap();
+    assert!(controller.datapath.tables[&0].iter().all(|&id| id == 1));
 }

@@ -44,7 +44,16 @@ impl Attached {
     pub async fn look(&mut self, links: &Links) {
         let ours = |link: Link| link.index == self.index && link.xdp.program_id == Some(self.program);
         match links.get(&self.name).await {
-            Ok(link) => self.there = link.is_some_and(ours),
+            Ok(link) => {
+                let there = link.is_some_and(ours);
+                if self.there && !there {
+                    log::error!(
+                        "interface {}: the program is not on it any more: restart the agent",
+                        self.name
+                    );
+                }
+                self.there = there;
+            }
             Err(error) => log::warn!("interface {}: {error:#}", self.name),
         }
     }

@@ -78,12 +78,12 @@ impl FlowTable {
         let mut census = Census::default();
         let mut orphans = HashSet::new();
         // A walk that loses its place because an entry went away begins anew, so it needs an end of its own.
-        let keys: Vec<FlowKey> = self
+        let keys: HashSet<FlowKey> = self
             .replies
             .keys()
             .take(2 * self.capacity)
             .collect::<Result<_, _>>()?;
-        for key in keys.into_iter().collect::<HashSet<_>>() {
+        for key in keys {
             let Ok(reply) = self.replies.get(&key, 0) else {
                 continue;
             };

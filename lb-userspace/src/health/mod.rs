@@ -13,6 +13,8 @@ use std::{io, net::SocketAddr, time::Duration};
 pub use monitor::{Health, Monitor};
 pub use runner::{Handle, Observation, spawn};
 
+use nix::errno::Errno;
+
 use crate::config::CheckKind;
 
 /// Probes once: whether `target` is fit for traffic, found out within `timeout`.
@@ -38,44 +40,68 @@ pub async fn probe(kind: &CheckKind, target: SocketAddr, timeout: Duration) -> R
 #[error("{reason}")]
 pub struct ProbeError {
     reason: String,
-    silence: bool,
+    from: From,
+}
+
+/// Where a failure comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// The backend has answered, and not well.
+    Answer,
+    /// Nothing came back.
+    Silence,
+    /// This host could not even ask.
+    Ourselves,
 }
 
 impl ProbeError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            silence: false,
+            from: From::Answer,
         }
     }
 
     pub(crate) fn timeout(timeout: Duration) -> Self {
         Self {
             reason: format!("timeout after {}", humantime::format_duration(timeout)),
-            silence: true,
+            from: From::Silence,
         }
     }
 
     /// Whether nothing came back: the way there may be wrong. A refusal or a bad answer has come by it.
     #[must_use]
     pub const fn is_silence(&self) -> bool {
-        self.silence
+        matches!(self.from, From::Silence)
+    }
+
+    /// Whether the probe failed for want of something here, which says nothing of the backend.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(self.from, From::Ourselves)
     }
 
     fn connect(error: &io::Error) -> Self {
-        let silence = matches!(
-            error.kind(),
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut
-        );
+        let from = match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
+            (
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut,
+                _,
+            ) => From::Silence,
+            (
+                _,
+                Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL),
+            ) => From::Ourselves,
+            _ => From::Answer,
+        };
         // The kind reads better ("connection refused") where the standard library has one.
         let reason = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => error.kind().to_string(),
-            kind if silence => kind.to_string(),
+            kind if from == From::Silence => kind.to_string(),
             _ => error.to_string(),
         };
         Self {
             reason: format!("connect: {reason}"),
-            silence,
+            from,
         }
     }
 }

@@ -58,6 +58,12 @@ where
             let start = Instant::now();
             let result = probe(&spec.kind, target, spec.timeout).await;
             let at = Instant::now();
+            if let Err(error) = &result
+                && error.is_ours()
+            {
+                log::warn!("{target} could not be probed, which does not count: {error}");
+                continue;
+            }
             let observation = Observation {
                 key: key.clone(),
                 result,

@@ -21,7 +21,7 @@ use rtnetlink::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::netlink::{
@@ -45,6 +45,8 @@ const GROUPS: &[MulticastGroup] = &[
 const PERIOD: Duration = Duration::from_secs(5);
 /// How often while a neighbour does not answer. The kernel asks three times in three seconds and then gives it up.
 const UNANSWERED: Duration = Duration::from_secs(1);
+/// How long the kernel has to answer all questions of one round, and the control loop to take the answers.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Changes come in bursts: this long after the last one, but at most `BURST` after the first, the tables are read.
 const QUIET: Duration = Duration::from_millis(5);
 const BURST: Duration = Duration::from_millis(50);
@@ -109,13 +111,18 @@ struct Task {
 }
 
 impl Task {
-    /// Runs on one netlink socket. Ends well when nobody wants to know any more.
+    /// Runs on one netlink socket for changes and one for questions: when changes come faster than they are read, the kernel
+    /// drops what is sent to that socket, and an answer among it would be waited for in vain. Ends well when nobody wants to
+    /// know any more.
     async fn run(&mut self) -> Result<()> {
-        let (connection, handle, mut messages) =
+        let (changes, _, mut messages) =
             rtnetlink::new_multicast_connection(GROUPS).context("open a netlink socket")?;
-        let connection = tokio::spawn(connection);
+        let (questions, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
+        let connections = [tokio::spawn(changes), tokio::spawn(questions)];
         let ended = self.follow(&handle, &mut messages).await;
-        connection.abort();
+        for connection in connections {
+            connection.abort();
+        }
         ended
     }
 
@@ -127,7 +134,8 @@ impl Task {
         let mut period = Instant::now();
         loop {
             let due = Instant::now() >= period;
-            if self.refresh(handle, due).await?.is_none() {
+            let refreshed = timeout(PATIENCE, self.refresh(handle, due)).await;
+            if refreshed.context("the kernel does not answer")??.is_none() {
                 return Ok(());
             }
             if due {
@@ -136,7 +144,9 @@ impl Task {
             tokio::select! {
                 changed = self.targets.changed() => if changed.is_err() { return Ok(()) },
                 suspect = self.suspects.recv() => match suspect {
-                    Some(address) => self.suspect(handle, address).await,
+                    Some(address) => timeout(PATIENCE, self.suspect(handle, address))
+                        .await
+                        .context("the kernel does not answer")?,
                     None => return Ok(()),
                 },
                 () = change(messages, &self.neighbours) => {}
@@ -168,7 +178,7 @@ impl Task {
         self.neighbours.retain(|address, _| targets.contains(address));
         let mut asked = BTreeSet::new();
         for address in targets {
-            let route = tables::route(handle, address).await;
+            let route = tables::route(handle, address).await?;
             let way = decide::way(address, &route, &links, &neighbours);
             let wanted = self.wanted(address, &way, due, &neighbours);
             if let Some(neighbour) = wanted

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
+use nix::errno::Errno;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
@@ -30,17 +31,35 @@ pub async fn neighbours(handle: &Handle) -> Result<BTreeMap<NeighbourKey, Neighb
 }
 
 /// The kernel's route to `address`, as for a packet of our own.
-pub async fn route(handle: &Handle, address: IpAddr) -> Route {
+///
+/// # Errors
+/// When the kernel does not answer. That there is no route is an answer.
+pub async fn route(handle: &Handle, address: IpAddr) -> Result<Route> {
     let prefix = if address.is_ipv4() { 32 } else { 128 };
-    let wanted = match RouteMessageBuilder::<IpAddr>::new().destination_prefix(address, prefix) {
-        Ok(builder) => builder.build(),
-        Err(error) => return Route::None(error.to_string()),
-    };
+    let wanted = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(address, prefix)
+        .with_context(|| format!("ask for the route to {address}"))?
+        .build();
     match handle.route().get(wanted).execute().try_next().await {
-        Ok(Some(message)) => parse_route(&message),
-        Ok(None) => Route::None("the kernel has no route".to_owned()),
-        Err(error) => Route::None(format!("the kernel has no route ({error})")),
+        Ok(Some(message)) => Ok(parse_route(&message)),
+        Ok(None) => Ok(Route::None("the kernel has no route".to_owned())),
+        Err(error) if says_no(&error) => Ok(Route::None(format!("the kernel has no route ({error})"))),
+        Err(error) => Err(error).with_context(|| format!("ask for the route to {address}")),
     }
+}
+
+/// Whether an error is the kernel's answer that there is no way (`ip_route_output_key_hash_rcu`, `fib_props`), rather than no
+/// answer.
+fn says_no(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else {
+        return false;
+    };
+    message.code.is_some_and(|code| {
+        matches!(
+            Errno::from_raw(code.get().wrapping_neg()),
+            Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL
+        )
+    })
 }
 
 /// Which neighbour a message of the kernel is about.
@@ -96,7 +115,15 @@ fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Neighbour)> {
         NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
         _ => None,
     });
-    let known = |fresh, fixed| mac.map(|mac| Neighbour::Known { mac, fresh, fixed });
+    // What a routing daemon has learned elsewhere is not the kernel's to ask for.
+    let learned = message.header.flags.contains(NeighbourFlags::ExtLearned);
+    let known = |fresh, fixed| {
+        mac.map(|mac| Neighbour::Known {
+            mac,
+            fresh: fresh || learned,
+            fixed: fixed || learned,
+        })
+    };
     let state = match message.header.state {
         NeighbourState::Reachable => known(true, false),
         NeighbourState::Permanent | NeighbourState::Noarp => known(true, true),

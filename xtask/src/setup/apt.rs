@@ -35,12 +35,12 @@ impl Apt {
     }
 
     /// Whether this machine's package sources have all of these.
-    pub fn offers(&mut self, packages: &[&str]) -> Result<bool> {
+    pub fn offers(&mut self, packages: &[&str]) -> bool {
         if !self.available {
-            return Ok(false);
+            return false;
         }
         if is_root() {
-            self.update()?;
+            self.update();
         }
         let policy = process::output(
             Command::new("apt-cache")
@@ -48,7 +48,7 @@ impl Apt {
                 .args(packages)
                 .env("LC_ALL", "C"),
         );
-        Ok(policy.is_some_and(|policy| candidates(&policy) == packages.len()))
+        policy.is_some_and(|policy| candidates(&policy) == packages.len())
     }
 
     pub fn install(&mut self, what: &str, packages: &[&str]) -> Result<()> {
@@ -61,7 +61,7 @@ impl Apt {
         if !is_root() {
             bail!("{what} is missing; as root run: {}", install_command(packages));
         }
-        self.update()?;
+        self.update();
         say::step(STAGE, what, format_args!("installing {}", packages.join(" ")));
         let mut install = Command::new("sh");
         install.args(["-c", WITHOUT_SERVICES, "sh", "/usr/sbin/policy-rc.d"]);
@@ -80,18 +80,22 @@ impl Apt {
         process::quietly(STAGE, what, install.env("DEBIAN_FRONTEND", "noninteractive"))
     }
 
-    /// Once, and only when something is missing.
-    fn update(&mut self) -> Result<()> {
+    /// Once, and only when something is missing. A source that is broken or out of reach is no reason to stop: what is wanted may
+    /// be on the lists there are, or be had in another way.
+    fn update(&mut self) {
         if self.updated {
-            return Ok(());
+            return;
         }
         self.updated = true;
         say::step(STAGE, "package lists", "updating");
-        process::quietly(
+        let updated = process::quietly(
             STAGE,
             "package lists",
             Command::new("apt-get").args(["-q", "-o", "DPkg::Lock::Timeout=300", "update"]),
-        )
+        );
+        if let Err(error) = updated {
+            say::step(STAGE, "package lists", format_args!("not updated: {error:#}"));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub fn ready(apt: &mut Apt) -> Result<()> {
         say::step(STAGE, WHAT, format_args!("{name} (as XLB_BPF_TOOLCHAIN says)"));
         return Ok(());
     }
-    let route = match choose(apt)? {
+    let route = match choose(apt) {
         (Plan::Use(route), _) => route,
         (Plan::Install(route), facts) => install(route, &facts, apt)?,
         (Plan::TellUser, _) => bail!("no way to build the BPF program. {}", what_to_install()),
@@ -47,14 +47,9 @@ pub fn ready(apt: &mut Apt) -> Result<()> {
     Ok(())
 }
 
-fn choose(apt: &mut Apt) -> Result<(Plan, Facts)> {
+fn choose(apt: &mut Apt) -> (Plan, Facts) {
     let facts = probe::facts();
-    let mut asked = Ok(false);
-    let plan = plan(&facts, || {
-        asked = apt.offers(PACKAGES);
-        matches!(asked, Ok(true))
-    });
-    asked.map(|_| (plan, facts))
+    (plan(&facts, || apt.offers(PACKAGES)), facts)
 }
 
 fn install(route: Route, facts: &Facts, apt: &mut Apt) -> Result<Route> {

@@ -54,7 +54,8 @@ impl Error {
     pub fn is_not_ready(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => cause.kind() != io::ErrorKind::PermissionDenied,
-            Self::Timeout { .. } => true,
+            // A change may have been made: to say "not ready" would invite to make it again.
+            Self::Timeout { changes, .. } => !changes,
             _ => false,
         }
     }
