@@ -22,9 +22,12 @@ pub fn run() -> Result<()> {
         clippy(&["lb-ebpf"], &["--config", "profile.release.panic=\"abort\""])
             .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp"),
     )?;
+    // For those who work on it: nobody else uses these crates.
     let mut doc = cargo(&[
         "doc",
+        "--release",
         "--no-deps",
+        "--document-private-items",
         "--package",
         "lb-common",
         "--package",

@@ -1,6 +1,6 @@
 //! The data plane as the agent sees it.
 //!
-//! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, [`memory`] a double for tests without one. Around the
+//! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, `memory` a double for tests without one. Around the
 //! kernel's: [`preflight`] (can this host do it at all?), [`pins`] (what outlives the agent), [`load`] (program and maps),
 //! [`attach`] (interfaces), [`mapped`] (arrays in our memory) and [`flow_table`] (ageing and counting flows).
 
