@@ -122,7 +122,7 @@ impl Overrides {
         let path = file(state_dir);
         let wrong = || {
             format!(
-                "{}: not the changes that xlb wrote: mend or remove it",
+                "{}: not the changes that xlb wrote: mend or remove the file",
                 path.display()
             )
         };
