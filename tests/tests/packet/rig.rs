@@ -128,14 +128,7 @@ impl Rig {
         for (service, (vip, port, protocol)) in (0..).zip(SERVICES) {
             for number in 1..=3 {
                 let port = if protocol == TCP { BACKEND_PORT } else { 0 };
-                let addr = v4(backend_ip(number));
-                let backend = Backend {
-                    addr,
-                    port: port.to_be(),
-                    _pad: [0; 2],
-                    service,
-                };
-                self.datapath.put_backend(backend_id(service, number), &backend)?;
+                self.put_backend(service, number, (backend_ip(number), port))?;
                 self.set(service, number, BackendState::Up);
             }
             self.share(service, &[1, 2, 3])?;
@@ -143,6 +136,17 @@ impl Rig {
             self.datapath.put_vip(&v4(vip))?;
         }
         Ok(())
+    }
+
+    /// Gives a backend's id to the server at this address.
+    pub fn put_backend(&mut self, service: u32, number: u8, server: (Ipv4Addr, u16)) -> Result<()> {
+        let backend = Backend {
+            addr: v4(server.0),
+            port: server.1.to_be(),
+            _pad: [0; 2],
+            service,
+        };
+        self.datapath.put_backend(backend_id(service, number), &backend)
     }
 
     /// Runs the program on a frame, and finds which outcome was counted: exactly one, with the frame's bytes.
