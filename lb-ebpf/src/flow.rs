@@ -73,7 +73,7 @@ pub fn follow(packet: &Packet, service: u32, came_by: NextHop, now: u64) -> Know
 /// port, same backend address and port, another VIP.
 #[inline(always)]
 pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
-    let Some(reply) = reply(&chosen.rewritten(packet).reversed()) else {
+    let Some(reply) = held(&chosen.rewritten(packet).reversed()) else {
         return false;
     };
     if reply.flow == packet.flow {
@@ -130,6 +130,15 @@ pub fn open(
         .map_err(|_| Outcome::FlowTableFull)
 }
 
+/// The entry for a backend's packets, in place: a copy of it is more than the stack has room for (512 bytes, of which kernels
+/// before 6.7 count every function in steps of 32).
+#[inline(always)]
+fn held(key: &FlowKey) -> Option<&'static Reply> {
+    // SAFETY: as in `find`. It is only compared and followed: one that is recycled meanwhile is another flow's, and at worst
+    // a backend is passed over.
+    unsafe { REPLIES.get(key) }
+}
+
 /// The flow that a packet with these addresses and ports answers.
 #[inline(always)]
 pub fn reply(key: &FlowKey) -> Option<Reply> {
@@ -180,8 +189,7 @@ fn reply_of(packet: &Packet, chosen: &Chosen, service: u32) -> Reply {
 #[inline(always)]
 fn keep_reply(packet: &Packet, chosen: &Chosen, service: u32) {
     let key = chosen.rewritten(packet).reversed();
-    // SAFETY: only the presence of the entry is looked at.
-    if unsafe { REPLIES.get(key) }.is_none() {
+    if held(&key).is_none() {
         // Where the table takes no entry, a later packet of the flow tries again.
         let _full = REPLIES.insert(key, reply_of(packet, chosen, service), u64::from(BPF_NOEXIST));
     }
@@ -200,7 +208,7 @@ fn forget_reply(packet: &Packet) {
     };
     let key = old.rewritten(packet).reversed();
     // Another VIP's flow may have it by now.
-    if reply(&key).is_some_and(|reply| reply.flow == packet.flow) {
+    if held(&key).is_some_and(|reply| reply.flow == packet.flow) {
         let _gone = REPLIES.remove(key);
     }
 }
