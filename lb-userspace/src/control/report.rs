@@ -31,10 +31,15 @@ impl Node {
         }
     }
 
-    /// Looks whether the interfaces are still there, with our program on them.
+    /// Looks whether the interfaces are still there, with our program on them; where the kernel gives no answer, the last one
+    /// holds.
     pub async fn look(&mut self, links: &Links) {
-        for attached in &mut self.attached {
-            attached.look(links).await;
+        match links.all().await {
+            Ok(links) => self
+                .attached
+                .iter_mut()
+                .for_each(|attached| attached.look(&links)),
+            Err(error) => log::warn!("interfaces are not looked at: {error:#}"),
         }
     }
 

@@ -40,22 +40,18 @@ impl Attached {
         self.there
     }
 
-    /// Looks at the interface; where the kernel gives no answer, the last one holds.
-    pub async fn look(&mut self, links: &Links) {
-        let ours = |link: Link| link.index == self.index && link.xdp.program_id == Some(self.program);
-        match links.get(&self.name).await {
-            Ok(link) => {
-                let there = link.is_some_and(ours);
-                if self.there && !there {
-                    log::error!(
-                        "interface {}: the program is not on it any more: restart the agent",
-                        self.name
-                    );
-                }
-                self.there = there;
-            }
-            Err(error) => log::warn!("interface {}: {error:#}", self.name),
+    /// Looks for the interface among `links`, all that there are.
+    pub fn look(&mut self, links: &[Link]) {
+        let there = links.iter().any(|link| {
+            link.name == self.name && link.index == self.index && link.xdp.program_id == Some(self.program)
+        });
+        if self.there && !there {
+            log::error!(
+                "interface {}: the program is not on it any more: restart the agent",
+                self.name
+            );
         }
+        self.there = there;
     }
 }
 

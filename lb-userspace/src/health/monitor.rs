@@ -88,12 +88,6 @@ impl Monitor {
         self.observe(result.is_ok(), now)
     }
 
-    /// Uses other thresholds from the next result on.
-    pub const fn set_thresholds(&mut self, rise: u32, fall: u32) {
-        self.rise = rise;
-        self.fall = fall;
-    }
-
     #[must_use]
     pub const fn health(&self) -> Health {
         self.health

@@ -66,10 +66,15 @@ impl Links {
     /// # Errors
     /// When the kernel does not answer.
     pub async fn get(&self, name: &str) -> Result<Option<Link>> {
-        Ok(all(&self.handle)
-            .await?
-            .into_iter()
-            .find(|link| link.name == name))
+        Ok(self.all().await?.into_iter().find(|link| link.name == name))
+    }
+
+    /// Every interface.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub async fn all(&self) -> Result<Vec<Link>> {
+        all(&self.handle).await
     }
 }
 
