@@ -1,4 +1,4 @@
-//! Builds the BPF program and puts it at `OUT_DIR/xlb-xdp`, from where the agent includes it.
+//! Builds the BPF programs and puts them at `OUT_DIR/xlb-xdp` and `OUT_DIR/xlb-decap`, from where `xlb` includes them.
 
 use std::{
     env, fs,
@@ -10,14 +10,16 @@ use anyhow::{Context, Result, anyhow};
 use aya_build::{Package, Toolchain, build_ebpf};
 
 /// What an otherwise stable compiler must let these crates use: aya-ebpf's unstable features.
-const UNSTABLE_CRATES: &str = "aya_ebpf,lb_ebpf,xlb_xdp";
+const UNSTABLE_CRATES: &str = "aya_ebpf,lb_ebpf,xlb_xdp,xlb_decap";
+/// The programs of lb-ebpf.
+const OBJECTS: [&str; 2] = ["xlb-xdp", "xlb-decap"];
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=AYA_BUILD_SKIP");
     if env::var("AYA_BUILD_SKIP").is_ok_and(|skip| skip == "1" || skip.eq_ignore_ascii_case("true")) {
-        return without_program();
+        return without_programs();
     }
     // Besides its own sources, which build_ebpf names: the types it shares with the agent, and its profile.
     for input in ["lb-common/src", "lb-common/Cargo.toml", "Cargo.toml"] {
@@ -29,6 +31,10 @@ fn main() -> Result<()> {
     // Every line of the inner cargo would be shown as a warning; errors still are.
     // SAFETY: as above.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // Whatever the outer build does: in incremental builds rustc leaves inlining to LLVM, and the verifier has half as much to
+    // look at (281,000 instructions instead of 493,000).
+    // SAFETY: as above.
+    unsafe { env::set_var("CARGO_INCREMENTAL", "1") };
     let dir = root.join("lb-ebpf");
     let dir = dir
         .to_str()
@@ -43,17 +49,19 @@ fn main() -> Result<()> {
     )
     .with_context(|| {
         format!(
-            "the BPF program could not be built with the toolchain `{toolchain}`: \
+            "the BPF programs could not be built with the toolchain `{toolchain}`: \
                  run `cargo xtask setup`, which finds or installs one that can"
         )
     })
 }
 
 /// For tools that only look at the agent's sources: it compiles, and cannot load anything.
-fn without_program() -> Result<()> {
-    let out = env::var_os("OUT_DIR").context("OUT_DIR is not set")?;
-    let object = PathBuf::from(out).join("xlb-xdp");
-    fs::write(&object, []).with_context(|| format!("write {}", object.display()))
+fn without_programs() -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    for object in OBJECTS.map(|name| out.join(name)) {
+        fs::write(&object, []).with_context(|| format!("write {}", object.display()))?;
+    }
+    Ok(())
 }
 
 /// The one that the user names, else the one that `cargo xtask setup` chose, else Debian's if rustup knows it.

@@ -44,6 +44,31 @@ impl Addr {
         self.words
     }
 
+    /// Whether there is no address here: all zero, which is IPv6's unspecified address and no IPv4 address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.words[0] | self.words[1] | self.words[2] | self.words[3] == 0
+    }
+
+    /// Whether packets of this address are no packets from a client (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7): the
+    /// unspecified address, loopback, groups, broadcast, and those that routers do not forward. An IPv4-mapped address is
+    /// taken for the IPv4 address that it is here; on the wire it is no source at all, which only `parse` can tell.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_martian(self) -> bool {
+        if self.is_v4() {
+            let first = u32::from_be(self.words[3]) >> 24;
+            return first == 0 || first == 127 || first >= 224;
+        }
+        let head = u32::from_be(self.words[0]);
+        let is_group = head >> 24 == 0xff;
+        let is_link_local = head >> 22 == 0xfe80 >> 6;
+        let below_two =
+            self.words[0] | self.words[1] | self.words[2] == 0 && u32::from_be(self.words[3]) <= 1;
+        is_group || is_link_local || below_two
+    }
+
     /// Whether this is an IPv4 address.
     #[must_use]
     #[inline(always)]
@@ -91,6 +116,45 @@ mod tests {
             assert_eq!(IpAddr::from(addr), ip);
             assert_eq!(addr.is_v4(), ip.is_ipv4());
         }
+    }
+
+    #[test]
+    fn what_no_client_can_have_is_martian() {
+        let martian = |text: &str| Addr::from(text.parse::<IpAddr>().unwrap()).is_martian();
+        for text in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.255.255.255",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "fe80::1",
+            "febf::1",
+        ] {
+            assert!(martian(text), "{text}");
+        }
+        for text in [
+            "1.0.0.1",
+            "126.255.255.255",
+            "128.0.0.1",
+            "223.255.255.255",
+            "2001:db8::1",
+            "fd00::1",
+            "fec0::1",
+            "::2",
+        ] {
+            assert!(!martian(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_all_zeros_is_no_address() {
+        assert!(Addr::default().is_none());
+        assert!(!Addr::from_v4_word(0).is_none());
     }
 
     #[test]

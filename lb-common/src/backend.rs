@@ -8,9 +8,10 @@ map_struct! {
         pub addr: Addr,
         /// Network order; 0 keeps the port that the client asked for.
         pub port: u16,
-        pub _pad: [u8; 2],
+        pub _pad: u16,
         /// The service it belongs to.
         pub service: u32,
+        pub _end: u64,
     }
 }
 

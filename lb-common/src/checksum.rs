@@ -52,9 +52,10 @@ impl Change {
 
 /// Folds the carries in. Every sum that [`Change`] can hold is below 2^48; each step halves what is above 16 bits, and the
 /// last two take in the carry of the one before.
+#[must_use]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "four folds leave 16 bits")]
-const fn fold(mut sum: u64) -> u16 {
+pub const fn fold(mut sum: u64) -> u16 {
     sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);

@@ -1,6 +1,6 @@
 //! What is remembered of a flow: its backend, its state, and how long that holds.
 
-use crate::{flow::FlowKey, map_struct, next_hop::NextHop, wire_enum};
+use crate::{addr::Addr, flow::FlowKey, map_struct, next_hop::NextHop, wire_enum};
 
 /// TCP flags of the header's 14th byte (RFC 9293 §3.1).
 pub mod tcp {
@@ -25,6 +25,14 @@ map_struct! {
         pub state: u32,
         /// How the client's last packet came: the way back where the kernel's FIB knows none.
         pub client_hop: NextHop,
+        /// The source that the backend sees, if it is not the client's.
+        pub source: Addr,
+        /// Its port, network order.
+        pub source_port: u16,
+        /// [`ForwardMode`](crate::service::ForwardMode) of the service when the flow was opened: a flow keeps it.
+        pub mode: u8,
+        pub _pad: u8,
+        pub _end: u32,
     }
 }
 
@@ -37,7 +45,76 @@ map_struct! {
         pub backend: u32,
         /// The backend's generation when the flow was opened.
         pub generation: u32,
+        /// [`Reply::seal_of`] the entry and its key.
+        pub seal: u32,
     }
+}
+
+map_struct! {
+    /// Key of `FRAGMENTS`: what the fragments of one packet share (RFC 791 §3.2, RFC 8200 §4.5).
+    pub struct FragmentKey {
+        pub source: Addr,
+        pub destination: Addr,
+        pub id: u32,
+        /// IP protocol number of the whole packet; 0 for IPv6, where it is not part of the identity.
+        pub protocol: u32,
+    }
+}
+
+map_struct! {
+    /// Entry of `FRAGMENTS`: what only the first fragment says.
+    pub struct Fragment {
+        /// Nanoseconds of the monotonic clock when it was seen.
+        pub seen: u64,
+        /// Network order.
+        pub source_port: u16,
+        /// Network order.
+        pub destination_port: u16,
+        /// IP protocol number.
+        pub protocol: u32,
+    }
+}
+
+/// How long a first fragment is remembered: as long as Linux waits for the others (`ipfrag_time`, and RFC 8200 §4.5).
+pub const FRAGMENT_LIFETIME: u64 = 30_000_000_000;
+
+impl Reply {
+    /// The seal of an entry under `key`. The kernel may recycle an entry while it is read, and what is read is then another
+    /// flow's, in parts even: only an entry with the right seal says where a packet goes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn seal_of(&self, key: &FlowKey) -> u32 {
+        let mut sum = 0_u32;
+        sum = mixed_flow(sum, key);
+        sum = mixed_flow(sum, &self.flow);
+        mixed(mixed(mixed(sum, self.service), self.backend), self.generation)
+    }
+
+    /// The entry with its seal.
+    #[must_use]
+    #[inline(always)]
+    pub const fn sealed(self, key: &FlowKey) -> Self {
+        Self {
+            seal: self.seal_of(key),
+            ..self
+        }
+    }
+}
+
+/// Multiplied by an odd constant (Fibonacci hashing), so that places count.
+#[inline(always)]
+const fn mixed(sum: u32, word: u32) -> u32 {
+    (sum ^ word).wrapping_mul(0x9e37_79b1).rotate_left(7)
+}
+
+#[inline(always)]
+const fn mixed_flow(sum: u32, flow: &FlowKey) -> u32 {
+    let [s0, s1, s2, s3] = flow.source.words();
+    let [d0, d1, d2, d3] = flow.destination.words();
+    let ports = (flow.source_port as u32) << 16 | flow.destination_port as u32;
+    let sum = mixed(mixed(mixed(mixed(sum, s0), s1), s2), s3);
+    let sum = mixed(mixed(mixed(mixed(sum, d0), d1), d2), d3);
+    mixed(mixed(sum, ports), flow.protocol)
 }
 
 wire_enum! {
@@ -99,6 +176,19 @@ impl FlowState {
             (Self::Replied, Side::Client) if flags & tcp::SYN == 0 => Self::Established,
             (Self::Reset, Side::Backend) if flags & tcp::SYN == 0 => Self::Replied,
             _ => self,
+        }
+    }
+
+    /// The state after a client's packet, where the backend's go another way: the client's acknowledgement of what the
+    /// backend has sent is all that tells of an established flow.
+    #[must_use]
+    #[inline(always)]
+    pub const fn next_one_way(self, flags: u8) -> Self {
+        match self.next(Side::Client, flags) {
+            Self::Syn | Self::Reset if flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK => {
+                Self::Established
+            }
+            next => next,
         }
     }
 
@@ -242,6 +332,35 @@ mod tests {
             after(&[(Client, SYN), (Backend, SYN | ACK), (Client, SYN)]),
             Replied
         );
+    }
+
+    #[test]
+    fn one_side_tells_what_it_can_where_the_other_is_not_seen() {
+        let after = |flags: &[u8]| flags.iter().fold(Syn, |state, &flags| state.next_one_way(flags));
+        assert_eq!(after(&[SYN]), Syn);
+        assert_eq!(after(&[SYN, ACK]), Established);
+        assert_eq!(after(&[SYN, ACK, FIN | ACK]), ClientFin);
+        assert_eq!(after(&[SYN, ACK, FIN | ACK, ACK]), ClientFin);
+        assert_eq!(after(&[SYN, ACK, RST]), Reset);
+        assert_eq!(after(&[SYN, ACK, RST, ACK]), Established);
+        assert_eq!(Udp.next_one_way(0), Udp);
+    }
+
+    #[test]
+    fn a_seal_is_of_the_key_and_of_the_entry() {
+        let key = FlowKey {
+            source_port: 1,
+            ..FlowKey::default()
+        };
+        let reply = Reply {
+            backend: 3,
+            ..Reply::default()
+        }
+        .sealed(&key);
+        assert_eq!(reply.seal_of(&key), reply.seal);
+        assert_ne!(reply.seal_of(&key.reversed()), reply.seal);
+        assert_ne!(Reply { backend: 4, ..reply }.seal_of(&key), reply.seal);
+        assert_ne!(Reply { flow: key, ..reply }.seal_of(&key), reply.seal);
     }
 
     #[test]

@@ -7,7 +7,15 @@ wire_enum! {
     pub enum Protocol {
         Tcp = 6 => "tcp",
         Udp = 17 => "udp",
+        /// By the pair of addresses: an association may use several ports and addresses (RFC 9260).
+        Sctp = 132 => "sctp",
     }
+}
+
+/// ICMP's numbers in IP headers; they carry no service, but errors about one and pings of its VIP.
+pub mod icmp {
+    pub const V4: u8 = 1;
+    pub const V6: u8 = 58;
 }
 
 impl Protocol {
@@ -54,6 +62,17 @@ impl FlowKey {
             key,
             [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3), tail],
         )
+    }
+
+    /// The key without its ports, for what is to be chosen by addresses alone.
+    #[must_use]
+    #[inline(always)]
+    pub const fn without_ports(&self) -> Self {
+        Self {
+            source_port: 0,
+            destination_port: 0,
+            ..*self
+        }
     }
 
     /// The key of the packets that answer this one.

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`addr`] and [`flow`] (what a packet is known by), [`service`], [`backend`] and [`next_hop`] (where it
 //! goes), [`conn`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`checksum`] and [`hash`]
-//! (arithmetic), [`limits`] and [`maps`] (sizes and names).
+//! (arithmetic), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
 //!
 //! Byte order: addresses and ports are kept as they stand in the packet (network order); all other integers are native.
 #![no_std]
@@ -15,6 +15,7 @@ pub mod addr;
 pub mod backend;
 pub mod checksum;
 pub mod conn;
+pub mod decap;
 pub mod flow;
 pub mod hash;
 pub mod limits;
@@ -23,9 +24,10 @@ pub mod next_hop;
 pub mod outcome;
 pub mod plain;
 pub mod service;
+pub mod settings;
 pub mod traffic;
 pub mod wire;
 
 /// Version of everything that outlives an agent in pinned maps: layouts, map types and the meaning of their bits. An agent
 /// adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

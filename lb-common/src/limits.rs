@@ -10,6 +10,18 @@ pub const BACKENDS: u32 = 4_096;
 pub const SERVICES: u32 = 1_024;
 /// VIP:port:protocol entries, for each service that fits.
 pub const VIPS_PER_SERVICE: u32 = 4;
+/// VIPs that are networks, in all.
+pub const NETWORKS: u32 = 1_024;
+/// Prefixes of ports that ranges and networks need, for each service that fits.
+pub const PORTS_PER_SERVICE: u32 = 32;
+/// Fragmented packets whose first fragment is remembered, at least: hosts of many CPUs have room for more.
+pub const FRAGMENTS: u32 = 8_192;
+/// VLAN devices that are known.
+pub const VLAN_DEVICES: u32 = 4_096;
+/// Source addresses of translated flows, of each family.
+pub const SOURCES: u32 = 16;
+/// Source ports tried for a flow before it is refused.
+pub const SOURCE_PORT_TRIES: u32 = 64;
 /// Slots tried for a flow before it is refused. With half of the weight down, the chance that all miss is 2^-32; the agent
 /// rebuilds a table in which more than half is down.
 pub const PICK_TRIES: u32 = 32;

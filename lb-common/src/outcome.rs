@@ -11,13 +11,13 @@ wire_enum! {
         Returned = 1 => "returned",
         /// Neither for a service nor a reply of one: left to the kernel, untouched.
         NotOurs = 2 => "not_ours",
-        /// No IPv4 unicast frame: left to the kernel, untouched.
-        NotIpv4 = 3 => "not_ipv4",
-        /// For a VIP, with lengths that contradict each other or the frame.
+        /// No unicast IP packet: left to the kernel, untouched.
+        NotIp = 3 => "not_ip",
+        /// Headers that end early, or lengths that contradict each other or the frame.
         Malformed = 4 => "malformed",
-        /// For a VIP, a fragment: without ports it has no flow.
+        /// A fragment that nothing is known of: its first one did not come, or not before it.
         Fragment = 5 => "fragment",
-        /// The TTL ends here.
+        /// The TTL or hop limit ends here.
         TtlExpired = 6 => "ttl_expired",
         /// The service has no backend that could take the packet.
         NoBackend = 7 => "no_backend",
@@ -33,6 +33,42 @@ wire_enum! {
         BadConfig = 12 => "bad_config",
         /// A reply of a backend that its flow has left.
         StaleReply = 13 => "stale_reply",
+        /// The IPv4 header's checksum is wrong.
+        BadChecksum = 14 => "bad_checksum",
+        /// From an address that no client can have, or from the VIP itself.
+        BadSource = 15 => "bad_source",
+        /// From or to port 0.
+        BadPort = 16 => "bad_port",
+        /// Extension headers that are too many, too long, or not at their end here.
+        HeaderChain = 17 => "header_chain",
+        /// An ICMP error about a flow, sent on to its backend.
+        ErrorForwarded = 18 => "error_forwarded",
+        /// An ICMP error about a flow, sent on to its client.
+        ErrorReturned = 19 => "error_returned",
+        /// An ICMP error to a VIP that is about no flow of it.
+        ErrorUnknown = 20 => "error_unknown",
+        /// A ping, answered.
+        EchoAnswered = 21 => "echo_answered",
+        /// A ping beyond the rate.
+        EchoLimited = 22 => "echo_limited",
+        /// The TTL or hop limit ends here, and the sender was told.
+        TtlAnswered = 23 => "ttl_answered",
+        /// Longer than the way takes.
+        TooBig = 24 => "too_big",
+        /// Longer than the way takes, and the sender was told what fits.
+        TooBigAnswered = 25 => "too_big_answered",
+        /// For a VIP, but for no service of it.
+        Unserved = 26 => "unserved",
+        /// For a VIP, but for no service of it: left to the kernel, untouched.
+        UnservedPassed = 27 => "unserved_passed",
+        /// For a VIP, but for no service of it: refused.
+        UnservedReset = 28 => "unserved_reset",
+        /// No source port is free to translate the flow with.
+        NoSourcePort = 29 => "no_source_port",
+        /// The driver leaves no room for an outer header.
+        NoHeadroom = 30 => "no_headroom",
+        /// A checksum that a device should have finished, in a frame too long to be finished here.
+        PartialChecksum = 31 => "partial_checksum",
     }
 }
 
@@ -53,8 +89,15 @@ impl Outcome {
     #[inline(always)]
     pub const fn fate(self) -> Fate {
         match self {
-            Self::Forwarded | Self::Returned => Fate::Send,
-            Self::NotOurs | Self::NotIpv4 => Fate::Pass,
+            Self::Forwarded
+            | Self::Returned
+            | Self::ErrorForwarded
+            | Self::ErrorReturned
+            | Self::EchoAnswered
+            | Self::TtlAnswered
+            | Self::TooBigAnswered
+            | Self::UnservedReset => Fate::Send,
+            Self::NotOurs | Self::NotIp | Self::UnservedPassed => Fate::Pass,
             Self::Malformed
             | Self::Fragment
             | Self::TtlExpired
@@ -64,7 +107,18 @@ impl Outcome {
             | Self::NoRoute
             | Self::NoNeighbour
             | Self::BadConfig
-            | Self::StaleReply => Fate::Drop,
+            | Self::StaleReply
+            | Self::BadChecksum
+            | Self::BadSource
+            | Self::BadPort
+            | Self::HeaderChain
+            | Self::ErrorUnknown
+            | Self::EchoLimited
+            | Self::TooBig
+            | Self::Unserved
+            | Self::NoSourcePort
+            | Self::NoHeadroom
+            | Self::PartialChecksum => Fate::Drop,
         }
     }
 }

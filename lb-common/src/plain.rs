@@ -21,8 +21,9 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// Declares a struct that lives in a BPF map.
 ///
-/// Adds `repr(C)`, a compile-time proof that each field is [`Plain`] and that the fields fill the struct without padding,
-/// and, with the feature `user`, `aya::Pod`.
+/// Adds `repr(C)`, the alignment of the widest access (the code generator copies by whole words, and the verifier refuses those
+/// that are not aligned on the stack), an order (of no meaning, but always the same), a compile-time proof that each field is [`Plain`] and that
+/// the fields fill the struct without padding, and, with the feature `user`, `aya::Pod`.
 #[macro_export]
 macro_rules! map_struct {
     (
@@ -30,8 +31,8 @@ macro_rules! map_struct {
         pub struct $name:ident { $($(#[$field_attribute:meta])* $visibility:vis $field:ident: $kind:ty),* $(,)? }
     ) => {
         $(#[$attribute])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[repr(C, align(8))]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { $($(#[$field_attribute])* $visibility $field: $kind),* }
 
         const _: () = {

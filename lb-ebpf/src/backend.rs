@@ -3,11 +3,8 @@
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use lb_common::{
     backend::{Backend, BackendWord},
-    flow::FlowKey,
     limits,
 };
-
-use crate::parse::Packet;
 
 #[btf_map]
 static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
@@ -18,9 +15,10 @@ static BACKEND_WORDS: Array<u64, { limits::BACKENDS as usize }, { BPF_F_MMAPABLE
 
 /// A backend that has been chosen for a packet.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Chosen {
-    pub id: u32,
     pub word: BackendWord,
+    pub id: u32,
     pub backend: Backend,
 }
 
@@ -34,25 +32,15 @@ pub fn word(id: u32) -> BackendWord {
     }
 }
 
+/// The part of backend `id` that does not change.
+#[inline(always)]
+pub fn fixed(id: u32) -> Option<&'static Backend> {
+    BACKENDS.get(id)
+}
+
 /// The backend of `id` under the state of `word`.
 #[inline(always)]
 pub fn chosen(id: u32, word: BackendWord) -> Option<Chosen> {
-    let backend = *BACKENDS.get(id)?;
-    Some(Chosen { id, word, backend })
-}
-
-impl Chosen {
-    /// The five-tuple that a client's packet leaves with. A backend without a port of its own keeps the client's.
-    #[inline(always)]
-    pub fn rewritten(&self, packet: &Packet) -> FlowKey {
-        let destination_port = match self.backend.port {
-            0 => packet.flow.destination_port,
-            port => port,
-        };
-        FlowKey {
-            destination: self.backend.addr,
-            destination_port,
-            ..packet.flow
-        }
-    }
+    let backend = *fixed(id)?;
+    Some(Chosen { word, id, backend })
 }

@@ -7,6 +7,8 @@ use lb_common::{
     traffic::{Count, Traffic},
 };
 
+use crate::stage::Stage;
+
 #[btf_map]
 static OUTCOMES: PerCpuArray<Count, { Outcome::ALL.len() }> = PerCpuArray::new();
 
@@ -29,25 +31,27 @@ pub fn outcome(outcome: Outcome, bytes: u64) {
 
 /// Counts a packet from client to backend.
 #[inline(always)]
-pub fn inward(service: u32, backend: u32, bytes: u64, opened: bool) {
+pub fn inward(stage: &Stage) {
+    let (bytes, opened) = (u64::from(stage.packet.len), u64::from(stage.is_new));
     let add = |traffic: &mut Traffic| {
         traffic.packets_in += 1;
         traffic.bytes_in += bytes;
-        traffic.flows_opened += u64::from(opened);
+        traffic.flows_opened += opened;
     };
-    of_service(service, add);
-    of_backend(backend, add);
+    of_service(stage.service.id, add);
+    of_backend(stage.chosen.id, add);
 }
 
 /// Counts a packet from backend to client.
 #[inline(always)]
-pub fn outward(service: u32, backend: u32, bytes: u64) {
+pub fn outward(stage: &Stage) {
+    let bytes = u64::from(stage.packet.len);
     let add = |traffic: &mut Traffic| {
         traffic.packets_out += 1;
         traffic.bytes_out += bytes;
     };
-    of_service(service, add);
-    of_backend(backend, add);
+    of_service(stage.reply.service, add);
+    of_backend(stage.reply.backend, add);
 }
 
 /// Counts a packet that was for a service and not forwarded.

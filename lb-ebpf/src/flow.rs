@@ -1,4 +1,4 @@
-//! Flows that are remembered, by the client's packets and by the backend's.
+//! Flows that are remembered, by the client's packets and, where replies are translated, by the backend's.
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
@@ -6,17 +6,23 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
+    addr::Addr,
+    backend::Backend,
     conn::{Claim, Flow, FlowState, Reply, Side, tcp},
     flow::{FlowKey, Protocol},
     limits,
     next_hop::NextHop,
     outcome::Outcome,
+    service::ForwardMode,
 };
 
 use crate::{
     backend::{self, Chosen},
     config,
+    frame::Frame,
+    next_hop,
     parse::Packet,
+    stage::{Stage, stages},
 };
 
 #[btf_map]
@@ -25,58 +31,87 @@ static FLOWS: LruHashMap<FlowKey, Flow, { limits::FLOWS as usize }> = LruHashMap
 #[btf_map]
 static REPLIES: LruHashMap<FlowKey, Reply, { limits::FLOWS as usize }> = LruHashMap::new();
 
+// Keys and values are handed to these as copies: what a stage was handed itself, helpers take for one since Linux 6.2 only
+// (`map_key_value_types` in kernel/bpf/verifier.c).
+
+/// What an insertion says where there is an entry already (`-EEXIST`).
+const EXISTS: i32 = -17;
 /// Nanoseconds after which a flow's reply entry is looked after: eviction takes what is not used.
 const REPLY_IDLE: u64 = 100_000_000;
 
-/// What the flow table says about a client's packet.
-pub enum Known {
-    /// The flow goes on with its backend.
-    Goes(Chosen),
-    /// There is no such flow, or it has to pick again.
-    Picks,
-}
-
-/// Follows a client's packet: the backend of its flow, if that may have it, with the flow's state brought up to date.
+/// Follows a client's packet: whether its flow goes on, with the backend that is then `stage.chosen` and the flow's state
+/// brought up to date. `wanted` is the only backend that it may go on with, if there is one.
 ///
 /// When a VIP has moved to another service its connections stay where they are. UDP has none, and moves.
 #[inline(always)]
-pub fn follow(packet: &Packet, service: u32, came_by: NextHop, now: u64) -> Known {
+pub fn follow(frame: &Frame, stage: &mut Stage, wanted: Option<u32>) -> bool {
+    let packet = &stage.packet;
     let Some(flow) = find(&packet.flow) else {
-        return Known::Picks;
-    };
-    if is_udp(packet) && flow.service != service {
-        return Known::Picks;
-    }
-    if flow.claim(packet.tcp_flags, now, &config::timeouts()) == Claim::Starts {
-        return Known::Picks;
-    }
-    let word = backend::word(flow.backend);
-    if !word.keeps_flow_of(flow.generation) {
-        return Known::Picks;
-    }
-    let Some(chosen) = backend::chosen(flow.backend, word) else {
-        return Known::Picks;
-    };
-    if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
-        flow.reply_seen = now;
-        keep_reply(packet, &chosen, flow.service);
-    }
-    flow.last_seen = now;
-    step(flow, Side::Client, packet.tcp_flags);
-    if flow.client_hop != came_by {
-        flow.client_hop = came_by;
-    }
-    Known::Goes(chosen)
-}
-
-/// Whether `chosen` could not tell the replies of this flow from those of another that is alive: same client address and
-/// port, same backend address and port, another VIP.
-#[inline(always)]
-pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
-    let Some(reply) = held(&chosen.rewritten(packet).reversed()) else {
         return false;
     };
-    if reply.flow == packet.flow {
+    if !is_tcp(packet) && flow.service != stage.service.id {
+        return false;
+    }
+    if flow.claim(packet.tcp_flags, stage.now, &config::timeouts()) == Claim::Starts
+        || wanted.is_some_and(|id| id != flow.backend)
+        || !choose_of(flow, &mut stage.chosen)
+    {
+        return false;
+    }
+    (stage.mode, stage.source, stage.source_port) = (flow.mode, flow.source, flow.source_port);
+    let (now, service) = (stage.now, flow.service);
+    if translates(flow.mode) {
+        if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
+            flow.reply_seen = now;
+            if !keep_reply(stage, service) {
+                return false;
+            }
+        }
+        let came_by = next_hop::of_ingress(frame, &stage.packet);
+        if flow.client_hop != came_by {
+            flow.client_hop = came_by;
+        }
+    }
+    flow.last_seen = now;
+    if stage.packet.has_ports() {
+        step(flow, Side::Client, stage.packet.tcp_flags);
+    }
+    true
+}
+
+/// The backend of the flow that an ICMP error is about, if the flow is remembered. Errors change nothing of a flow.
+#[inline(always)]
+pub fn recall(stage: &mut Stage) -> bool {
+    let Some(flow) = find(&stage.packet.flow) else {
+        return false;
+    };
+    (stage.mode, stage.source, stage.source_port) = (flow.mode, flow.source, flow.source_port);
+    choose_of(flow, &mut stage.chosen)
+}
+
+/// Takes the backend of a flow, if that may keep it.
+#[inline(always)]
+fn choose_of(flow: &Flow, chosen: &mut Chosen) -> bool {
+    let word = backend::word(flow.backend);
+    if !word.keeps_flow_of(flow.generation) {
+        return false;
+    }
+    let Some(found) = backend::chosen(flow.backend, word) else {
+        return false;
+    };
+    *chosen = found;
+    true
+}
+
+/// Whether `stage.chosen` could not tell the replies of this flow from those of another that is alive: same client address
+/// and port, same backend address and port, another VIP. With a source of ours, whether that is another flow's.
+#[inline(always)]
+pub fn collides(stage: &mut Stage) -> bool {
+    set_answered_as(stage);
+    let Some(reply) = held(&stage.answered_as) else {
+        return false;
+    };
+    if stage.source.is_none() && reply.flow == stage.packet.flow {
         return false;
     }
     let Some(holder) = find(&reply.flow) else {
@@ -85,137 +120,215 @@ pub fn collides(packet: &Packet, chosen: &Chosen, now: u64) -> bool {
     // One side's FIN ends nothing yet: the other may have much to send.
     holder.backend == reply.backend
         && holder.state() != FlowState::Closed
-        && !holder.is_expired(now, &config::timeouts())
+        && !holder.is_expired(stage.now, &config::timeouts())
 }
 
-/// Whether a packet without a flow opens one. A reset is sent on, but there is nothing to remember of it.
+/// Whether a packet without a flow opens one. A reset is sent on, but there is nothing to remember of it; a fragment without
+/// ports belongs to no flow in particular.
 #[inline(always)]
 pub fn is_opened_by(packet: &Packet) -> bool {
-    packet.tcp_flags & tcp::RST == 0
+    packet.tcp_flags & tcp::RST == 0 && packet.flow.destination_port != 0
 }
 
-/// Writes down that the packet's flow belongs to `chosen` from now on.
+stages! {
+    /// Writes down that the packet's flow belongs to `stage.chosen` from now on.
+    pub fn open as xlb_open = write;
+}
+
 #[inline(always)]
-pub fn open(
-    packet: &Packet,
-    service: u32,
-    chosen: &Chosen,
-    came_by: NextHop,
-    now: u64,
-) -> Result<(), Outcome> {
-    forget_reply(packet);
-    REPLIES
-        .insert(
-            chosen.rewritten(packet).reversed(),
-            reply_of(packet, chosen, service),
-            u64::from(BPF_ANY),
-        )
-        .map_err(|_| Outcome::FlowTableFull)?;
-    let state = if is_udp(packet) {
-        FlowState::Udp
-    } else {
+fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    forget_reply(stage);
+    let state = if is_tcp(&stage.packet) {
         FlowState::Syn
+    } else {
+        FlowState::Udp
     };
-    let flow = Flow {
-        last_seen: now,
-        reply_seen: now,
-        backend: chosen.id,
-        generation: chosen.word.generation(),
-        service,
-        state: u32::from(state.wire()),
-        client_hop: came_by,
-    };
+    stage.flow.client_hop = NextHop::default();
+    if translates(stage.mode) {
+        set_answered_as(stage);
+        set_reply(stage, stage.service.id);
+        // What is there is this flow's own or a dead one's; what is not must not come meanwhile by another CPU.
+        let flags = if held(&stage.answered_as).is_some() {
+            BPF_ANY
+        } else {
+            BPF_NOEXIST
+        };
+        REPLIES
+            .insert(stage.answered_as, stage.reply, u64::from(flags))
+            .map_err(|error| match error {
+                EXISTS => Outcome::FlowCollision,
+                _ => Outcome::FlowTableFull,
+            })?;
+        stage.flow.client_hop = next_hop::of_ingress(frame, &stage.packet);
+    }
+    let flow = &mut stage.flow;
+    (flow.last_seen, flow.reply_seen) = (stage.now, stage.now);
+    (flow.backend, flow.generation) = (stage.chosen.id, stage.chosen.word.generation());
+    (flow.service, flow.state) = (stage.service.id, u32::from(state.wire()));
+    (flow.source, flow.source_port, flow.mode) = (stage.source, stage.source_port, stage.mode);
     FLOWS
-        .insert(packet.flow, flow, u64::from(BPF_ANY))
+        .insert(stage.packet.flow, stage.flow, u64::from(BPF_ANY))
         .map_err(|_| Outcome::FlowTableFull)
 }
 
-/// The entry for a backend's packets, in place: a copy of it is more than the stack has room for (512 bytes, of which kernels
-/// before 6.7 count every function in steps of 32).
+/// Sets `stage.leaves_as`: what a client's packet leaves with for the backend that it is translated for. With the backend's
+/// port, unless the backend keeps the client's, and from `stage.source`, if that is an address.
+#[inline(always)]
+pub fn set_leaves_as(stage: &mut Stage) {
+    let flow = &mut stage.leaves_as;
+    *flow = stage.packet.flow;
+    flow.destination = stage.chosen.backend.addr;
+    // A fragment that is not known to have ports has none.
+    if stage.chosen.backend.port != 0 && flow.destination_port != 0 {
+        flow.destination_port = stage.chosen.backend.port;
+    }
+    if !stage.source.is_none() {
+        (flow.source, flow.source_port) = (stage.source, stage.source_port);
+    }
+}
+
+/// Sets `stage.answered_as`: what the answers to that come with.
+#[inline(always)]
+fn set_answered_as(stage: &mut Stage) {
+    let backend = stage.chosen.backend;
+    set_answered_by(stage, &backend, stage.source, stage.source_port);
+}
+
+/// Sets `stage.answered_as`: what `backend` answers the flow with, when it knows it by this source.
+#[inline(always)]
+fn set_answered_by(stage: &mut Stage, backend: &Backend, source: Addr, source_port: u16) {
+    let (flow, answer) = (&stage.packet.flow, &mut stage.answered_as);
+    answer.source = backend.addr;
+    answer.source_port = if backend.port == 0 {
+        flow.destination_port
+    } else {
+        backend.port
+    };
+    (answer.destination, answer.destination_port) = if source.is_none() {
+        (flow.source, flow.source_port)
+    } else {
+        (source, source_port)
+    };
+    answer.protocol = flow.protocol;
+}
+
+/// Sets `stage.reply`: the entry for those answers.
+#[inline(always)]
+fn set_reply(stage: &mut Stage, service: u32) {
+    let reply = &mut stage.reply;
+    reply.flow = stage.packet.flow;
+    (reply.service, reply.backend) = (service, stage.chosen.id);
+    reply.generation = stage.chosen.word.generation();
+    reply.seal = reply.seal_of(&stage.answered_as);
+}
+
+/// Whether flows of this mode are answered through us.
+#[inline(always)]
+pub fn translates(mode: u8) -> bool {
+    ForwardMode::from_wire(mode).is_some_and(ForwardMode::translates)
+}
+
 #[inline(always)]
 fn held(key: &FlowKey) -> Option<&'static Reply> {
     // SAFETY: as in `find`. It is only compared and followed: one that is recycled meanwhile is another flow's, and at worst
-    // a backend is passed over.
-    unsafe { REPLIES.get(key) }
+    // a backend or a port is passed over.
+    unsafe { REPLIES.get(*key) }
 }
 
-/// The flow that a packet with these addresses and ports answers.
+/// Finds the flow that the packet answers: `stage.reply`.
 #[inline(always)]
-pub fn reply(key: &FlowKey) -> Option<Reply> {
-    // SAFETY: the value is copied at once. An entry that is recycled meanwhile yields another flow's, in parts even, so what
-    // decides who gets the packet is compared with the packet.
-    let reply = unsafe { REPLIES.get(key) }.copied()?;
-    let client = &reply.flow;
-    (client.source == key.destination && client.source_port == key.destination_port).then_some(reply)
+pub fn answers(stage: &mut Stage) -> bool {
+    let Some(reply) = held(&stage.packet.flow) else {
+        return false;
+    };
+    stage.reply = *reply;
+    // One that was recycled while it was copied is told by its seal.
+    stage.reply.seal == stage.reply.seal_of(&stage.packet.flow)
 }
 
-/// Follows a backend's packet; gives the way that the client's packets came.
+/// Follows a backend's packet, an answer in the flow of `stage.reply`; finds the way that the client's packets came:
+/// `stage.came_by`.
 ///
 /// A flow that was evicted is still answered: its reply entry says all that a rewrite needs.
 #[inline(always)]
-pub fn follow_reply(reply: &Reply, tcp_flags: u8, now: u64) -> Result<NextHop, Outcome> {
+pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
+    let reply = &stage.reply;
     let Some(flow) = find(&reply.flow) else {
-        return Ok(NextHop::default());
+        stage.came_by = NextHop::default();
+        return Ok(());
     };
     if (flow.backend, flow.generation) != (reply.backend, reply.generation) {
         return Err(Outcome::StaleReply);
     }
-    (flow.last_seen, flow.reply_seen) = (now, now);
-    step(flow, Side::Backend, tcp_flags);
-    Ok(flow.client_hop)
+    (flow.last_seen, flow.reply_seen) = (stage.now, stage.now);
+    if stage.packet.has_ports() {
+        step(flow, Side::Backend, stage.packet.tcp_flags);
+    }
+    stage.came_by = flow.client_hop;
+    Ok(())
+}
+
+/// Finds the way that the client's packets came, for an ICMP error about the flow of `stage.reply`: `stage.came_by`.
+#[inline(always)]
+pub fn find_client_hop(stage: &mut Stage) {
+    stage.came_by = match find(&stage.reply.flow) {
+        Some(flow) => flow.client_hop,
+        None => NextHop::default(),
+    };
 }
 
 /// Brings a flow's state up to date. Written only when it changes: most packets change nothing, and what is not written
 /// overwrites nothing that another CPU has just seen.
 #[inline(always)]
 fn step(flow: &mut Flow, side: Side, tcp_flags: u8) {
-    let next = u32::from(flow.state().next(side, tcp_flags).wire());
-    if flow.state != next {
-        flow.state = next;
-    }
-}
-
-#[inline(always)]
-fn reply_of(packet: &Packet, chosen: &Chosen, service: u32) -> Reply {
-    Reply {
-        flow: packet.flow,
-        service,
-        backend: chosen.id,
-        generation: chosen.word.generation(),
+    let state = flow.state();
+    let next = if translates(flow.mode) {
+        state.next(side, tcp_flags)
+    } else {
+        state.next_one_way(tcp_flags)
+    };
+    if flow.state != u32::from(next.wire()) {
+        flow.state = u32::from(next.wire());
     }
 }
 
 /// Writes the reply entry again if it was evicted: the two tables evict on their own. To look at it keeps it from being next.
+/// Whether the flow still has it: a source of ours that another flow has got meanwhile is lost.
 #[inline(always)]
-fn keep_reply(packet: &Packet, chosen: &Chosen, service: u32) {
-    let key = chosen.rewritten(packet).reversed();
-    if held(&key).is_none() {
-        // Where the table takes no entry, a later packet of the flow tries again.
-        let _full = REPLIES.insert(key, reply_of(packet, chosen, service), u64::from(BPF_NOEXIST));
+fn keep_reply(stage: &mut Stage, service: u32) -> bool {
+    set_answered_as(stage);
+    if let Some(reply) = held(&stage.answered_as) {
+        return stage.source.is_none() || reply.flow == stage.packet.flow;
     }
+    set_reply(stage, service);
+    // Where the table takes no entry, a later packet of the flow tries again.
+    let _full = REPLIES.insert(stage.answered_as, stage.reply, u64::from(BPF_NOEXIST));
+    true
 }
 
 /// Removes the reply entry of the backend that the flow leaves, so that its late packets are not taken for the new one's.
 #[inline(always)]
-fn forget_reply(packet: &Packet) {
-    let Some(flow) = find(&packet.flow) else { return };
-    let word = backend::word(flow.backend);
-    if word.generation() != flow.generation {
-        return;
-    }
-    let Some(old) = backend::chosen(flow.backend, word) else {
+fn forget_reply(stage: &mut Stage) {
+    let Some(flow) = find(&stage.packet.flow) else {
         return;
     };
-    let key = old.rewritten(packet).reversed();
+    let word = backend::word(flow.backend);
+    if word.generation() != flow.generation || !translates(flow.mode) {
+        return;
+    }
+    let Some(old) = backend::fixed(flow.backend) else {
+        return;
+    };
+    set_answered_by(stage, old, flow.source, flow.source_port);
     // Another VIP's flow may have it by now.
-    if held(&key).is_some_and(|reply| reply.flow == packet.flow) {
-        let _gone = REPLIES.remove(key);
+    if held(&stage.answered_as).is_some_and(|reply| reply.flow == stage.packet.flow) {
+        let _gone = REPLIES.remove(stage.answered_as);
     }
 }
 
 #[inline(always)]
-fn is_udp(packet: &Packet) -> bool {
-    packet.flow.protocol == Protocol::Udp.number()
+fn is_tcp(packet: &Packet) -> bool {
+    packet.flow.protocol == Protocol::Tcp.number()
 }
 
 #[inline(always)]
@@ -224,5 +337,5 @@ fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     // single aligned stores, and that one only when the client's way changes, when a packet with a mixed address is lost as
     // one in flight on the old way would be. An entry recycled by the LRU in between belongs to a flow that then has one
     // wrong time stamp or state, as with every LRU map.
-    FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
+    FLOWS.get_ptr_mut(*key).map(|flow| unsafe { &mut *flow })
 }

@@ -5,18 +5,25 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod backend;
+mod checksum;
 mod clock;
 mod config;
 mod count;
+mod error;
 mod flow;
 mod forward;
+mod fragment;
 mod frame;
+mod l2;
 mod next_hop;
 mod parse;
 mod pick;
 mod pipeline;
 mod service;
+mod source;
+mod stage;
 mod trace;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -24,17 +31,33 @@ use lb_common::outcome::{Fate, Outcome};
 
 use crate::frame::Frame;
 
+/// For frames that fit one buffer.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "what the macro passes")]
 pub fn xlb(ctx: XdpContext) -> u32 {
-    let mut frame = Frame::new(ctx);
+    balance(&ctx)
+}
+
+/// For frames of any length (Linux 5.18).
+#[xdp(frags)]
+#[expect(clippy::needless_pass_by_value, reason = "what the macro passes")]
+pub fn xlb_frags(ctx: XdpContext) -> u32 {
+    balance(&ctx)
+}
+
+#[inline(always)]
+fn balance(ctx: &XdpContext) -> u32 {
+    let mut frame = Frame::new(ctx.ctx);
     let len = frame.len();
-    let (outcome, action) = match pipeline::run(&mut frame) {
-        Ok(sent) => (sent.outcome, sent.action),
-        Err(outcome) => (outcome, action_of(outcome)),
+    let Some(stage) = stage::of_this_cpu() else {
+        return xdp_action::XDP_ABORTED;
     };
-    count::outcome(outcome, len);
-    trace::packet(&frame, outcome);
-    action
+    if let Err(outcome) = pipeline::run(&mut frame, stage) {
+        (stage.sent, stage.action) = (u32::from(outcome.wire()), action_of(outcome));
+    }
+    count::outcome(stage.outcome(), len);
+    trace::packet(&mut frame, stage);
+    stage.action
 }
 
 fn action_of(outcome: Outcome) -> u32 {

@@ -1,155 +1,211 @@
 //! Where the frame leaves: what the agent resolved, else the kernel's own tables.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-        BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_action,
+        BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
+        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
+        bpf_fib_lookup as FibLookup, xdp_action,
     },
-    btf_maps::Array,
+    btf_maps::{Array, HashMap},
     helpers::generated::{bpf_fib_lookup, bpf_redirect},
     macros::btf_map,
 };
-use lb_common::{addr::Addr, limits, next_hop::NextHop, outcome::Outcome};
-
-use crate::{
-    backend::Chosen,
-    frame::{Frame, Macs},
-    parse::Packet,
+use lb_common::{
+    addr::Addr,
+    limits,
+    maps::switches,
+    next_hop::{Egress, NextHop, VlanDevice, Vlans},
+    outcome::Outcome,
 };
 
+use crate::{
+    frame::{Frame, Macs},
+    parse::Packet,
+    service,
+    stage::{Stage, stages},
+};
+
+/// What is asked of the kernel's tables. In the stage, not on the stack: the addresses in it are not aligned as the stack wants
+/// them.
+pub type Query = FibLookup;
+
+// SAFETY: integers and unions of integers, of which zero is a value.
+const NO_QUERY: Query = unsafe { core::mem::zeroed() };
+
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// Entry 0 is unused: a backend's word with next hop 0 has none.
 #[btf_map]
-static NEXT_HOPS: Array<NextHop, { limits::BACKENDS as usize * 2 }> = Array::new();
+static NEXT_HOPS: Array<Egress, { limits::BACKENDS as usize * 2 }> = Array::new();
 
-/// The way to a backend.
-#[inline(always)]
-pub fn to_backend(frame: &Frame, packet: &Packet, chosen: &Chosen) -> Result<NextHop, Outcome> {
-    let index = chosen.word.next_hop();
-    if index != 0
-        && let Some(hop) = NEXT_HOPS.get(index)
-        && hop.ifindex != 0
-    {
-        return Ok(*hop);
-    }
-    fib(frame, packet, packet.flow.source, chosen.backend.addr).map_err(|no_way| no_way.outcome)
+#[btf_map]
+static VLAN_DEVICES: HashMap<
+    u32,
+    VlanDevice,
+    { limits::VLAN_DEVICES as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+stages! {
+    /// Finds the way to `stage.chosen`: `stage.egress`.
+    pub fn to_backend as xlb_to_backend = find_backend;
+
+    /// Asks the kernel for the way of a packet with `stage.leaves_as`: `stage.egress.hop`.
+    ///
+    /// # Errors
+    /// The outcome; [`Outcome::TooBig`] with what would fit in `stage.fits`; [`Outcome::UnservedPassed`] where the kernel would
+    /// keep the packet, or does not forward at all.
+    fn ask as xlb_fib = fib;
 }
 
-/// The way to a client: the kernel's route, or, where that has no answer, the way that the client's packets came.
+#[inline(always)]
+fn find_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let index = stage.chosen.word.next_hop();
+    if index != 0
+        && let Some(egress) = NEXT_HOPS.get(index)
+        && egress.hop.ifindex != 0
+    {
+        stage.egress = *egress;
+        return Ok(());
+    }
+    (stage.egress.mtu, stage.egress.source) = (0, Addr::default());
+    stage.leaves_as.source = stage.packet.flow.source;
+    stage.leaves_as.destination = stage.chosen.backend.addr;
+    // A tunnel's way is that of another packet than the one in hand.
+    if stage.leaves_as.source.is_v4() != stage.leaves_as.destination.is_v4() {
+        return Err(Outcome::NoRoute);
+    }
+    ask(frame, stage).map_err(|outcome| {
+        if is_unknown(outcome) {
+            Outcome::NoRoute
+        } else {
+            outcome
+        }
+    })
+}
+
+/// Finds the way to a client, of a packet with `stage.leaves_as`: the kernel's route, or, where that has no answer, the way that
+/// the client's packets came.
 ///
 /// The second serves hosts that do not forward (`bpf_fib_lookup` refuses there) and clients on our own link whose Ethernet
 /// address the kernel never had to learn, since their packets do not reach it. A route that forbids is an answer.
 #[inline(always)]
-pub fn to_client(
-    frame: &Frame,
-    packet: &Packet,
-    vip: Addr,
-    client: Addr,
-    came_by: NextHop,
-) -> Result<NextHop, Outcome> {
-    match fib(frame, packet, vip, client) {
-        Err(no_way) if no_way.unknown && came_by.ifindex != 0 => Ok(came_by),
-        found => found.map_err(|no_way| no_way.outcome),
+pub fn to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let knows_way = stage.came_by.ifindex != 0;
+    match ask(frame, stage) {
+        Ok(()) => {
+            let same_link = stage.came_by.ifindex == stage.egress.hop.ifindex;
+            if same_link && stage.egress.hop.vlans.count == Vlans::KEEP {
+                stage.egress.hop.vlans = stage.came_by.vlans;
+            }
+            Ok(())
+        }
+        Err(outcome) if knows_way && (is_unknown(outcome) || outcome == Outcome::NoNeighbour) => {
+            stage.egress.hop = stage.came_by;
+            Ok(())
+        }
+        Err(outcome) if is_unknown(outcome) => Err(Outcome::NoRoute),
+        Err(outcome) => Err(outcome),
     }
+}
+
+/// Whether the kernel would keep a packet with the addresses of `stage.packet`, or not touch it at all.
+#[inline(always)]
+pub fn is_kernels(frame: &mut Frame, stage: &mut Stage) -> bool {
+    stage.leaves_as = stage.packet.flow;
+    matches!(ask(frame, stage), Err(outcome) if is_unknown(outcome))
+}
+
+/// Whether [`ask`] has said that the kernel would not forward.
+#[inline(always)]
+fn is_unknown(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::UnservedPassed)
 }
 
 /// How the frame came, turned round.
 #[inline(always)]
-pub fn of_ingress(frame: &Frame) -> NextHop {
+pub fn of_ingress(frame: &Frame, packet: &Packet) -> NextHop {
     match frame.header::<Macs>(0) {
-        Some(macs) => NextHop {
-            ifindex: frame.ingress(),
-            destination_mac: macs.source,
-            source_mac: macs.destination,
-        },
+        Some(macs) => NextHop::new(frame.ingress(), macs.source, macs.destination, packet.vlans),
         None => NextHop::default(),
     }
 }
 
-/// Addresses the frame to `hop`; gives the action that sends it there.
+/// The action that sends the frame out of an interface.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the helper returns an action"
 )]
-pub fn send(frame: &mut Frame, hop: &NextHop) -> u32 {
-    if let Some(macs) = frame.header_mut::<Macs>(0) {
-        macs.destination = hop.destination_mac;
-        macs.source = hop.source_mac;
-    }
-    if hop.ifindex == frame.ingress() {
+pub fn send(frame: &Frame, ifindex: u32) -> u32 {
+    if ifindex == frame.ingress() {
         return xdp_action::XDP_TX;
     }
     // SAFETY: the helper takes two integers.
-    (unsafe { bpf_redirect(hop.ifindex, 0) }) as u32
+    (unsafe { bpf_redirect(ifindex, 0) }) as u32
 }
 
-/// Why the kernel's tables have no way.
-struct NoWay {
-    outcome: Outcome,
-    /// The kernel does not know, rather than does not allow.
-    unknown: bool,
-}
-
-/// The kernel's route and neighbour for a packet from `source` to `destination`.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a protocol number, the size of a struct and the helper's small codes"
 )]
-fn fib(frame: &Frame, packet: &Packet, source: Addr, destination: Addr) -> Result<NextHop, NoWay> {
-    let mut query = MaybeUninit::uninit();
-    let query = clear(&mut query);
-    query.family = AF_INET;
-    query.l4_protocol = packet.flow.protocol as u8;
+fn fib(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let query = &mut stage.query;
+    *query = NO_QUERY;
+    let (source, destination) = (stage.leaves_as.source, stage.leaves_as.destination);
+    query.l4_protocol = stage.packet.flow.protocol as u8;
+    query.__bindgen_anon_1.tot_len = stage.packet.ip_len;
     query.ifindex = frame.ingress();
-    query.__bindgen_anon_2.tos = packet.tos;
-    query.__bindgen_anon_3.ipv4_src = source.v4_word();
-    query.__bindgen_anon_4.ipv4_dst = destination.v4_word();
-    // SAFETY: `query` lives on this stack frame and its size is passed.
+    if destination.is_v4() {
+        query.family = AF_INET;
+        query.__bindgen_anon_2.tos = stage.packet.tos;
+        query.__bindgen_anon_3.ipv4_src = source.v4_word();
+        query.__bindgen_anon_4.ipv4_dst = destination.v4_word();
+    } else {
+        query.family = AF_INET6;
+        query.__bindgen_anon_2.flowinfo = (u32::from(stage.packet.tos) << 20).to_be();
+        query.__bindgen_anon_3.ipv6_src = source.words();
+        query.__bindgen_anon_4.ipv6_dst = destination.words();
+    }
+    // SAFETY: the query is in this CPU's stage, and its size is passed.
     let answer = unsafe {
         bpf_fib_lookup(
-            frame.raw_context(),
+            frame.raw().cast(),
             (&raw mut *query).cast(),
             size_of::<FibLookup>() as i32,
             0,
         )
     };
     match answer as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => Ok(NextHop {
-            ifindex: query.ifindex,
-            destination_mac: query.dmac,
-            source_mac: query.smac,
-        }),
-        BPF_FIB_LKUP_RET_NO_NEIGH => Err(NoWay {
-            outcome: Outcome::NoNeighbour,
-            unknown: true,
-        }),
-        code => Err(NoWay {
-            outcome: Outcome::NoRoute,
-            unknown: matches!(code, BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED),
-        }),
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            let (ifindex, vlans) = below(query.ifindex);
+            stage.egress.hop = NextHop::new(ifindex, query.dmac, query.smac, vlans);
+            Ok(())
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Err(Outcome::NoNeighbour),
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            // SAFETY: any bits are an integer.
+            stage.fits = u32::from(unsafe { query.__bindgen_anon_1.mtu_result });
+            Err(Outcome::TooBig)
+        }
+        BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Outcome::UnservedPassed),
+        _ => Err(Outcome::NoRoute),
     }
 }
 
-/// Writes zeros over a query.
-///
-/// By whole words: `zeroed` becomes a call of `memset`, which for this target is a loop over bytes.
+/// What a frame to an interface really leaves by, and the tags that it then has.
 #[inline(always)]
-fn clear(query: &mut MaybeUninit<FibLookup>) -> &mut FibLookup {
-    const WORDS: usize = size_of::<FibLookup>() / size_of::<u32>();
-    const _: () = assert!(size_of::<FibLookup>() == WORDS * size_of::<u32>());
-    for at in 0..WORDS {
-        // SAFETY: inside the query, whose alignment is that of a word.
-        let word = unsafe { query.as_mut_ptr().cast::<u32>().add(at) };
-        // SAFETY: as above. Volatile keeps the stores from being made a call again.
-        unsafe { word.write_volatile(0) };
+fn below(ifindex: u32) -> (u32, Vlans) {
+    if service::switches() & switches::VLAN_DEVICES == 0 {
+        return (ifindex, Vlans::keep());
     }
-    // SAFETY: all bytes are written, and the struct is integers and unions of integers, of which zero is a value.
-    unsafe { query.assume_init_mut() }
+    // SAFETY: the value is copied at once, and any bytes are a value.
+    match unsafe { VLAN_DEVICES.get(ifindex) } {
+        Some(device) => (device.ifindex, device.vlans),
+        None => (ifindex, Vlans::none()),
+    }
 }

@@ -1,39 +1,122 @@
 //! A line for each packet in the agent's log, when the loader asks for it. With the level left at 0 the verifier removes all
 //! of this from the program.
 
-use aya_log_ebpf::debug;
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
 use lb_common::outcome::Outcome;
-use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
-use crate::frame::Frame;
+use crate::{
+    flow,
+    frame::Frame,
+    parse::ipv6,
+    stage::{Stage, stages},
+};
 
-/// Logs what became of a packet. The addresses are those on the wire now, after a rewrite.
+/// Bytes of the longest outcome's name, and some.
+const WIDTH: usize = 20;
+
+/// The outcomes' names, all as long as each other, and how much of each is name. A name that the program knew as it knows its own
+/// constants, the verifier would follow through all that is done with it, each of them alone.
+static NAMES: [[u8; WIDTH]; Outcome::ALL.len()] = names();
+static LENGTHS: [u8; Outcome::ALL.len()] = lengths();
+
+const fn names() -> [[u8; WIDTH]; Outcome::ALL.len()] {
+    let mut names = [[0; WIDTH]; Outcome::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        let (name, mut at) = (Outcome::ALL[index].name().as_bytes(), 0);
+        while at < name.len() {
+            names[index][at] = name[at];
+            at += 1;
+        }
+        index += 1;
+    }
+    names
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "no name is longer than WIDTH")]
+const fn lengths() -> [u8; Outcome::ALL.len()] {
+    let mut lengths = [0; Outcome::ALL.len()];
+    let mut index = 0;
+    while index < lengths.len() {
+        lengths[index] = Outcome::ALL[index].name().len() as u8;
+        index += 1;
+    }
+    lengths
+}
+
+/// The name of an outcome.
 #[inline(always)]
-pub fn packet(frame: &Frame, outcome: Outcome) {
-    // What was not read as IPv4 has no addresses to show.
-    if outcome == Outcome::NotIpv4 {
+fn name(outcome: Outcome) -> &'static str {
+    let index = usize::from(outcome.wire());
+    let (Some(name), Some(&len)) = (NAMES.get(index), LENGTHS.get(index)) else {
+        return "";
+    };
+    match name.get(..usize::from(len)) {
+        // SAFETY: `names` has copied it from a str, whose length this is.
+        Some(name) => unsafe { core::str::from_utf8_unchecked(name) },
+        None => "",
+    }
+}
+
+/// Logs what became of a packet, which is `stage.sent`.
+#[inline(always)]
+pub fn packet(frame: &mut Frame, stage: &mut Stage) {
+    if level_enabled(Level::Debug) {
+        let _always_done = log(frame, stage);
+    }
+}
+
+stages! {
+    /// Logs a line. The addresses are those on the wire now, after a rewrite.
+    fn log as xlb_log = write;
+}
+
+#[inline(always)]
+fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let outcome = stage.outcome();
+    // What was not read as IP has no addresses to show.
+    if outcome == Outcome::NotIp {
         debug!(
             frame.context(),
             "{}: {} bytes, interface {}",
-            outcome.name(),
+            name(outcome),
             frame.len(),
             frame.ingress()
         );
-        return;
+        return Ok(());
     }
-    let Some(ip) = frame.header::<Ipv4Hdr>(EthHdr::LEN) else {
-        return;
+    let rewritten =
+        outcome == Outcome::Returned || (outcome == Outcome::Forwarded && flow::translates(stage.mode));
+    let flow = if rewritten {
+        &stage.leaves_as
+    } else {
+        &stage.packet.flow
     };
-    let source = u32::from_be_bytes(ip.src_addr);
-    let destination = u32::from_be_bytes(ip.dst_addr);
-    debug!(
-        frame.context(),
-        "{}: {:i} -> {:i}, protocol {}, {} bytes, interface {}",
-        outcome.name(),
-        source,
-        destination,
-        ip.proto,
-        frame.len(),
-        frame.ingress()
-    );
+    if flow.source.is_v4() {
+        debug!(
+            frame.context(),
+            "{}: {:i} -> {:i}, protocol {}, {} bytes, interface {}",
+            name(outcome),
+            u32::from_be(flow.source.v4_word()),
+            u32::from_be(flow.destination.v4_word()),
+            flow.protocol,
+            frame.len(),
+            frame.ingress()
+        );
+    } else {
+        debug!(
+            frame.context(),
+            "{}: {:i} -> {:i}, protocol {}, {} bytes, interface {}",
+            name(outcome),
+            ipv6::bytes(flow.source),
+            ipv6::bytes(flow.destination),
+            flow.protocol,
+            frame.len(),
+            frame.ingress()
+        );
+    }
+    Ok(())
 }

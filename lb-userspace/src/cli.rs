@@ -1,5 +1,8 @@
 //! The command line: clap's types and nothing else. What a command does is in [`commands`](crate::commands).
 
+pub mod backend_setup;
+pub mod decap;
+mod service;
 pub mod values;
 
 use std::{
@@ -8,18 +11,19 @@ use std::{
     io::{self, Write as _},
     net::IpAddr,
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, error::ErrorKind,
+    Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, error::ErrorKind,
     value_parser,
 };
 
+pub use service::{CheckArguments, Probe, ServiceAdd, ServiceCommand};
+
 use crate::{
-    cli::values::BackendPath,
+    cli::{backend_setup::BackendSetup, values::BackendPath},
     commands::Code,
-    config::{Algorithm, BackendSpec, MAX_WEIGHT, Mode, StatusSet, Vip},
+    config::{MAX_WEIGHT, Network, ServerId, Unserved},
     output,
 };
 
@@ -104,97 +108,21 @@ pub enum Command {
     /// Show and change the backends of services
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Show and change what VIPs do beside their services
+    #[command(subcommand)]
+    Vip(VipCommand),
+    /// Take packets out of the tunnels that a balancer sends them in; for backends
+    #[command(after_help = decap::HELP)]
+    Decap(decap::Arguments),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub enum ServiceCommand {
-    /// List all services
-    List,
-    /// Show one service and its backends
-    Show {
-        /// Name of the service
-        #[arg(value_parser = NonEmpty::new())]
-        name: String,
-    },
-    /// Add a service
+    /// Print the commands that make a Linux host a backend of a service
     #[command(
-        after_help = "Example:\n  xlb service add web --vip 192.0.2.10:80/tcp \\\n    \
-        --backend 10.0.0.2:8080,name=b1 --backend 10.0.0.3:8080,name=b2,weight=50 \\\n    \
-        --check http --check-path /health --check-status 200-299"
+        after_help = "Examples:\n  xlb backend-setup --config /etc/xlb/xlb.toml --service web >setup.sh\n  \
+        xlb backend-setup --vip 192.0.2.10:80/tcp --mode nat --interface eth0 --balancer 10.0.0.1"
     )]
-    Add(Box<ServiceAdd>),
-    /// Remove a service and its backends; its flows end
-    Rm {
-        /// Name of the service
-        #[arg(value_parser = NonEmpty::new())]
-        name: String,
-    },
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct ServiceAdd {
-    /// Name of the new service
-    #[arg(value_parser = NonEmpty::new())]
-    pub name: String,
-    /// Address that clients connect to; repeat for more
-    #[arg(long = "vip", required = true, value_name = "ADDR:PORT/PROTO")]
-    pub vips: Vec<Vip>,
-    /// How packets reach a backend
-    #[arg(long, value_name = "MODE", default_value = "nat", value_parser = values::by_name::<Mode>)]
-    pub mode: Mode,
-    /// How a backend is picked
-    #[arg(long, value_name = "NAME", default_value = "maglev", value_parser = values::by_name::<Algorithm>)]
-    pub algorithm: Algorithm,
-    /// A backend; repeat for more [defaults: the VIP's port, name ADDR:PORT, weight 100]
-    #[arg(long = "backend", value_name = "ADDR[:PORT][,name=N][,weight=N]", value_parser = values::backend)]
-    pub backends: Vec<BackendSpec>,
-    #[command(flatten)]
-    pub check: CheckArguments,
-}
-
-/// How backends of a new service are probed. What is absent has the configuration's default.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Check")]
-pub struct CheckArguments {
-    /// Probe the backends: tcp (opens a connection) or http (sends a GET)
-    #[arg(long = "check", value_enum, value_name = "KIND", hide_possible_values = true)]
-    pub probe: Option<Probe>,
-    /// Time from one probe to the next, such as 1s
-    #[arg(long = "check-interval", value_name = "TIME", requires = "probe", value_parser = values::duration)]
-    pub interval: Option<Duration>,
-    /// Time a backend has to answer, such as 500ms
-    #[arg(long = "check-timeout", value_name = "TIME", requires = "probe", value_parser = values::duration)]
-    pub timeout: Option<Duration>,
-    /// Passed probes in a row that bring a backend up
-    #[arg(long = "check-rise", value_name = "N", requires = "probe")]
-    pub rise: Option<u32>,
-    /// Failed probes in a row that take a backend down
-    #[arg(long = "check-fall", value_name = "N", requires = "probe")]
-    pub fall: Option<u32>,
-    /// Port to probe [default: the backend's]
-    #[arg(long = "check-port", value_name = "PORT", requires = "probe", value_parser = value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-    /// Path to get (http)
-    #[arg(long = "check-path", value_name = "PATH", requires = "probe")]
-    pub path: Option<String>,
-    /// Host header to send (http)
-    #[arg(long = "check-host", value_name = "HOST", requires = "probe")]
-    pub host: Option<String>,
-    /// Status codes that pass, such as 200 or 200-299,304 (http)
-    #[arg(long = "check-status", value_name = "CODES", requires = "probe")]
-    pub status: Option<StatusSet>,
-    /// Text that the body has to contain (http)
-    #[arg(long = "check-body", value_name = "TEXT", requires = "probe")]
-    pub body: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Probe {
-    Tcp,
-    Http,
+    BackendSetup(Box<BackendSetup>),
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -221,6 +149,9 @@ pub enum BackendCommand {
         #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
         #[arg(allow_negative_numbers = true)]
         weight: Option<u16>,
+        /// Server ID in the QUIC connection IDs that it issues, such as 0a0b
+        #[arg(long, value_name = "HEX")]
+        server_id: Option<ServerId>,
     },
     /// Remove a backend at once; its flows end
     Rm {
@@ -249,6 +180,25 @@ pub enum BackendCommand {
         #[arg(value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
         #[arg(allow_negative_numbers = true)]
         weight: u16,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum VipCommand {
+    /// List all VIPs and their services
+    List,
+    /// Change what a VIP does with packets that no service takes, and with pings
+    #[command(after_help = "Example:\n  xlb vip set 192.0.2.10 --unserved reset --ping off")]
+    Set {
+        /// Address or network, as the services write it
+        #[arg(value_name = "ADDRESS")]
+        address: Network,
+        /// What becomes of packets that no service takes: auto, drop, pass or reset
+        #[arg(long, value_name = "WHAT", value_parser = values::by_name::<Unserved>, required_unless_present = "ping")]
+        unserved: Option<Unserved>,
+        /// Whether pings are answered: on or off
+        #[arg(long, value_name = "ON|OFF", value_parser = values::switch)]
+        ping: Option<bool>,
     },
 }
 
@@ -372,6 +322,13 @@ mod tests {
             "xlb service add web --vip 192.0.2.10:80",
             "xlb service add web --vip 192.0.2.10:80/tcp --mode pigeon",
             "xlb service add web --vip 192.0.2.10:80/tcp --check-rise 3",
+            "xlb service add web --vip 192.0.2.10:80/tcp --fragments never",
+            "xlb service add web --vip 192.0.2.10:80/udp --quic-config-id 0",
+            "xlb service add web --vip 198.51.100.7/24:80/tcp",
+            "xlb backend add web/b1 --address 10.0.0.2 --server-id 0",
+            "xlb vip set 192.0.2.10",
+            "xlb vip set 192.0.2.10 --ping maybe",
+            "xlb vip set 192.0.2.10:80/tcp --ping on",
             "xlb detach --config a --pin-dir b",
         ] {
             assert_eq!(code_of(&parse(line).unwrap_err()), Code::Error, "{line}");

@@ -319,7 +319,7 @@ impl Drop for Agent {
 }
 
 /// `$XLB_BIN`, or the workspace's release build.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     let path = env::var_os("XLB_BIN").map(PathBuf::from).unwrap_or_else(|| {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);

@@ -29,7 +29,7 @@ pub mod process;
 mod remains;
 pub mod scope;
 pub mod server;
-mod xdp_stub;
+mod xdp;
 
 pub use host::Host;
 pub use lab::Lab;

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::geteuid;
 
-use crate::xdp_stub;
+use crate::xdp;
 
 const BPFFS: &str = "/sys/fs/bpf";
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
@@ -26,6 +26,10 @@ const TOOLS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("sha256sum", "coreutils"),
     ("nginx", "nginx-light"),
+    ("iperf3", "iperf3"),
+    ("traceroute", "traceroute"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
 ];
 
 /// Why a lab cannot run here; `None` when it can.
@@ -76,7 +80,7 @@ fn check() -> Result<()> {
     unshared
         .map_err(|_| anyhow::anyhow!("a thread panicked"))?
         .context("no network namespaces")?;
-    xdp_stub::load().context("no XDP programs")?;
+    xdp::stub::load().context("no XDP programs")?;
     fs::metadata(BPFFS).with_context(|| format!("no {BPFFS}"))?;
     Ok(())
 }

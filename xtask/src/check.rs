@@ -11,16 +11,16 @@ pub fn run() -> Result<()> {
     stage(
         "lint",
         &mut clippy(
-            &["lb-common", "lb-userspace", "xtask", "xlb-tests"],
+            &["lb-common", "lb-userspace", "xtask", "xlb-tests", "xlb-fuzz"],
             &["--all-targets"],
         ),
     )?;
     // By itself: built together with the agent it would get the agent's features of the crates they share. For this host, as
     // far as the lints go: without a standard library nothing can unwind.
     stage(
-        "lint of the BPF program",
+        "lint of the BPF programs",
         clippy(&["lb-ebpf"], &["--config", "profile.release.panic=\"abort\""])
-            .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp"),
+            .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp,xlb_decap"),
     )?;
     // For those who work on it: nobody else uses these crates.
     let mut doc = cargo(&[

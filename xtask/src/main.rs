@@ -9,6 +9,7 @@ mod process;
 mod say;
 mod setup;
 mod test;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +35,13 @@ enum Task {
         /// Passed on to the tests: a name to filter by, --nocapture …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Load every variant of the BPF programs, here and in virtual machines with Debian's kernels, and print what each costs
+    /// (needs root)
+    Verify {
+        /// Kernels to ask
+        #[arg(long = "kernel", value_enum, value_delimiter = ',', default_values = verify::Kernel::DEFAULT)]
+        kernels: Vec<verify::Kernel>,
     },
     /// Run the load balancer in a network of its own and show the traffic spread (needs root); --fast waits less
     #[command(disable_help_flag = true)]
@@ -71,6 +79,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             check::run()
         }
         Task::Test { args } => test::run(&args),
+        Task::Verify { kernels } => verify::run(&kernels),
         Task::Demo { args } => demo::run(&args),
     }
 }

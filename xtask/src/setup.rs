@@ -2,9 +2,10 @@
 //!
 //! Each step first proves that there is something to do, so that on a machine that has everything this takes a moment and
 //! changes nothing. `apt` installs Debian's packages, `route` chooses how the BPF program is built, `probe` finds the facts
-//! for that choice, `toolchain` carries it out, `lab` is what the tests and the demo need.
+//! for that choice, `toolchain` carries it out, `lab` is what the tests and the demo need, `guest` what other kernels need.
 
 mod apt;
+mod guest;
 mod lab;
 mod probe;
 mod route;
@@ -14,23 +15,37 @@ use anyhow::Result;
 
 use crate::{process, say};
 
+pub use apt::Apt;
+
 const STAGE: &str = "setup";
 
 /// What building needs.
 pub fn for_build() -> Result<()> {
-    let mut apt = apt::Apt::new();
+    let mut apt = Apt::new();
     compiler_driver(&mut apt)?;
     toolchain::ready(&mut apt)
 }
 
 /// What building, the tests and the demo need.
 pub fn for_lab() -> Result<()> {
-    let mut apt = apt::Apt::new();
+    let mut apt = Apt::new();
     lab::may_run()?;
     compiler_driver(&mut apt)?;
     lab::programs(&mut apt)?;
     lab::bpffs()?;
     toolchain::ready(&mut apt)
+}
+
+/// What building and loading the programs needs, and with `guests` what boots other kernels.
+pub fn for_verify(guests: bool) -> Result<Apt> {
+    let mut apt = Apt::new();
+    lab::may_run()?;
+    if guests {
+        guest::programs(&mut apt)?;
+    }
+    compiler_driver(&mut apt)?;
+    toolchain::ready(&mut apt)?;
+    Ok(apt)
 }
 
 /// Everything. Without root, what can be had without root, and then an error that says what is missing.
@@ -43,7 +58,7 @@ pub fn everything() -> Result<()> {
 }
 
 /// Rust links with `cc`.
-fn compiler_driver(apt: &mut apt::Apt) -> Result<()> {
+fn compiler_driver(apt: &mut Apt) -> Result<()> {
     if !process::installed("cc") {
         apt.install("C compiler", &["gcc", "libc6-dev"])?;
     }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::{build, check, process, say, setup, workspace::cargo};
+use crate::{build, check, process, say, setup, verify, workspace::cargo};
 
 pub fn run(args: &[String]) -> Result<()> {
     let start = Instant::now();
@@ -12,12 +12,14 @@ pub fn run(args: &[String]) -> Result<()> {
     let xlb = timed("build", build::run)?;
     let check = timed("check", check::run);
     let unit_tests = timed("unit tests", || unit_tests(args));
+    let verified = timed("verify", verify::running_kernel);
     say::took("test: lab tests follow after", start.elapsed());
     // Last, and nothing said after it: a run ends in cargo's own summary.
     let lab_tests = lab_tests(&xlb, args);
     verdict(&[
         ("check", check),
         ("unit tests", unit_tests),
+        ("verify", verified),
         ("lab tests", lab_tests),
     ])
 }
@@ -33,6 +35,8 @@ fn unit_tests(args: &[String]) -> Result<()> {
         "lb-userspace",
         "-p",
         "xtask",
+        "-p",
+        "xlb-fuzz",
     ]);
     process::run(command.arg("--").args(args))
 }

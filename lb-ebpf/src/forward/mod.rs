@@ -1,3 +1,81 @@
-//! The rewriting of packets, one file for each mode.
+//! How packets get to their backends and back, one file for each mode.
 
-pub mod nat;
+mod gue;
+mod hop_limit;
+mod ipip;
+mod nat;
+mod outer;
+
+use lb_common::{outcome::Outcome, service::ForwardMode};
+
+use crate::{
+    checksum,
+    frame::Frame,
+    l2, next_hop,
+    stage::{Stage, stages},
+};
+
+pub use nat::{address_change, addresses_change, fix_l4_check, rewrite_ip, write_ports};
+pub use outer::sum as sum_of;
+
+/// The least that every IPv6 link takes (RFC 8200 §5).
+const IPV6_MIN: u32 = 1280;
+
+/// Checks that the packet fits its way with what its mode puts before it.
+///
+/// # Errors
+/// [`Outcome::TooBig`], with what would fit in `stage.fits`.
+#[inline(always)]
+pub fn check_fits(stage: &mut Stage) -> Result<(), Outcome> {
+    let of_service = u32::from(stage.service.mtu);
+    let mtu = match (stage.egress.mtu, of_service) {
+        (0, mtu) | (mtu, 0) => mtu,
+        (a, b) => a.min(b),
+    };
+    if mtu == 0 {
+        return Ok(());
+    }
+    let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
+    let packet = &stage.packet;
+    stage.fits = mtu.saturating_sub(mode.overhead(stage.chosen.backend.addr.is_v4()));
+    if !packet.is_v4() {
+        stage.fits = stage.fits.max(IPV6_MIN);
+    }
+    if u32::from(packet.ip_len) > stage.fits {
+        return Err(Outcome::TooBig);
+    }
+    Ok(())
+}
+
+stages! {
+    /// Writes the client's packet as its backend is to get it. Everything that could fail has been done.
+    pub fn write as xlb_forward = apply;
+
+    /// Writes the packet with the addresses and ports of `stage.leaves_as`.
+    pub fn translate as xlb_translate = nat::apply;
+}
+
+#[inline(always)]
+fn apply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    match ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)? {
+        ForwardMode::Nat | ForwardMode::FullNat => translate(frame, stage),
+        ForwardMode::Dsr => dsr(frame, stage),
+        ForwardMode::Ipip => ipip::apply(frame, stage),
+        ForwardMode::Gue => gue::apply(frame, stage),
+    }
+}
+
+/// Direct server return on the link: nothing changes but the Ethernet addresses.
+#[inline(always)]
+fn dsr(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    l2::make_room(frame, &mut stage.packet, &mut stage.egress.hop, 0)?;
+    checksum::complete(frame, stage);
+    hop_limit::take(frame, &stage.packet)?;
+    l2::write(frame, &stage.egress.hop, l2::ether_type(stage.packet.is_v4()))
+}
+
+/// The action that sends the frame where it was written for.
+#[inline(always)]
+pub fn action(frame: &Frame, stage: &Stage) -> u32 {
+    next_hop::send(frame, stage.egress.hop.ifindex)
+}

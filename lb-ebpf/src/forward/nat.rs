@@ -1,70 +1,121 @@
 //! Network address translation: a packet leaves with other addresses and ports than it came with.
 //!
-//! One rewrite serves both directions and both protocols: TCP and UDP differ in the place of their checksum only.
+//! One rewrite serves both directions, both families and both protocols: TCP and UDP differ in the place of their checksum
+//! only.
 
 use lb_common::{
+    addr::Addr,
     checksum::Change,
     flow::{FlowKey, Protocol},
     outcome::Outcome,
 };
-use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
-use crate::{frame::Frame, parse::Packet};
+use crate::{
+    checksum,
+    forward::hop_limit,
+    frame::{Frame, Ipv4, Ipv6},
+    l2,
+    parse::{Packet, ipv6},
+    stage::Stage,
+};
 
-/// Checks that the packet may travel on and that [`rewrite`] will find what it needs.
+/// Gives the packet the addresses and ports of `stage.leaves_as`, takes one from its TTL, and keeps its checksums true by RFC
+/// 1624.
 #[inline(always)]
-pub fn check(frame: &Frame, packet: &Packet) -> Result<(), Outcome> {
-    if packet.ttl <= 1 {
-        return Err(Outcome::TtlExpired);
+pub fn apply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    l2::make_room(frame, &mut stage.packet, &mut stage.egress.hop, 0)?;
+    checksum::complete(frame, stage);
+    let (old, new) = (&stage.packet.flow, &stage.leaves_as);
+    let addresses = addresses_change(old, new);
+    rewrite_ip(frame, &stage.packet, new.source, new.destination)?;
+    if stage.packet.has_ports() {
+        ports(frame, &stage.packet, new, addresses)?;
     }
-    let readable = frame.header::<Ipv4Hdr>(packet.ip).is_some()
-        && if is_tcp(packet) {
-            frame.header::<TcpHdr>(packet.l4).is_some()
-        } else {
-            frame.header::<UdpHdr>(packet.l4).is_some()
-        };
-    if readable { Ok(()) } else { Err(Outcome::Malformed) }
+    l2::write(frame, &stage.egress.hop, l2::ether_type(stage.packet.is_v4()))
 }
 
-/// Gives the packet the addresses and ports of `new`, takes one from its TTL, and keeps its checksums true by RFC 1624.
+/// What the addresses change in a checksum that covers them.
 #[inline(always)]
-pub fn rewrite(frame: &mut Frame, packet: &Packet, new: &FlowKey) -> Result<(), Outcome> {
-    let old = &packet.flow;
-    let addresses = Change::new()
-        .double_word(old.source.v4_word(), new.source.v4_word())
-        .double_word(old.destination.v4_word(), new.destination.v4_word());
-    let all = addresses
-        .word(old.source_port, new.source_port)
-        .word(old.destination_port, new.destination_port);
+pub fn addresses_change(old: &FlowKey, new: &FlowKey) -> Change {
+    address_change(
+        address_change(Change::new(), old.source, new.source),
+        old.destination,
+        new.destination,
+    )
+}
 
-    let ip = frame.header_mut::<Ipv4Hdr>(packet.ip).ok_or(Outcome::Malformed)?;
-    let travelled = addresses.word(ttl_word(ip.ttl, ip.proto), ttl_word(ip.ttl - 1, ip.proto));
-    ip.check = travelled.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
-    ip.ttl -= 1;
-    ip.src_addr = new.source.v4_word().to_ne_bytes();
-    ip.dst_addr = new.destination.v4_word().to_ne_bytes();
+#[inline(always)]
+pub fn address_change(change: Change, old: Addr, new: Addr) -> Change {
+    if old.is_v4() {
+        return change.double_word(old.v4_word(), new.v4_word());
+    }
+    let ([o0, o1, o2, o3], [n0, n1, n2, n3]) = (old.words(), new.words());
+    change
+        .double_word(o0, n0)
+        .double_word(o1, n1)
+        .double_word(o2, n2)
+        .double_word(o3, n3)
+}
 
-    if is_tcp(packet) {
-        let tcp = frame.header_mut::<TcpHdr>(packet.l4).ok_or(Outcome::Malformed)?;
-        tcp.source = new.source_port.to_ne_bytes();
-        tcp.dest = new.destination_port.to_ne_bytes();
-        tcp.check = all.apply(u16::from_ne_bytes(tcp.check)).to_ne_bytes();
+/// Gives the packet other addresses, and takes one from its TTL or hop limit.
+#[inline(always)]
+pub fn rewrite_ip(
+    frame: &mut Frame,
+    packet: &Packet,
+    source: Addr,
+    destination: Addr,
+) -> Result<(), Outcome> {
+    let l3 = usize::from(packet.l3);
+    if packet.is_v4() {
+        let ip = frame.header_mut::<Ipv4>(l3).ok_or(Outcome::Malformed)?;
+        let change = hop_limit::of(ip)
+            .double_word(u32::from_ne_bytes(ip.source), source.v4_word())
+            .double_word(u32::from_ne_bytes(ip.destination), destination.v4_word());
+        ip.check = change.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
+        ip.ttl[0] = ip.ttl[0].wrapping_sub(1);
+        ip.source = source.v4_word().to_ne_bytes();
+        ip.destination = destination.v4_word().to_ne_bytes();
     } else {
-        let udp = frame.header_mut::<UdpHdr>(packet.l4).ok_or(Outcome::Malformed)?;
-        udp.src = new.source_port.to_ne_bytes();
-        udp.dst = new.destination_port.to_ne_bytes();
-        udp.check = all.apply_udp(u16::from_ne_bytes(udp.check)).to_ne_bytes();
+        let ip = frame.header_mut::<Ipv6>(l3).ok_or(Outcome::Malformed)?;
+        ip.hop_limit[0] = ip.hop_limit[0].wrapping_sub(1);
+        ip.source = ipv6::bytes(source);
+        ip.destination = ipv6::bytes(destination);
     }
     Ok(())
 }
 
-/// The header's word that holds the TTL, as it stands in memory.
 #[inline(always)]
-fn ttl_word(ttl: u8, protocol: u8) -> u16 {
-    u16::from_ne_bytes([ttl, protocol])
+fn ports(frame: &mut Frame, packet: &Packet, new: &FlowKey, addresses: Change) -> Result<(), Outcome> {
+    let old = &packet.flow;
+    let change = addresses
+        .word(old.source_port, new.source_port)
+        .word(old.destination_port, new.destination_port);
+    write_ports(frame, usize::from(packet.l4), new)?;
+    if let Some(at) = checksum::place(packet) {
+        fix_l4_check(frame, at, old.protocol, change).ok_or(Outcome::Malformed)?;
+    }
+    Ok(())
 }
 
+/// Writes the ports of `new` into the transport header at `l4`.
 #[inline(always)]
-fn is_tcp(packet: &Packet) -> bool {
-    packet.flow.protocol == Protocol::Tcp.number()
+pub fn write_ports(frame: &mut Frame, l4: usize, new: &FlowKey) -> Result<(), Outcome> {
+    let place = frame.header_mut::<[u8; 4]>(l4).ok_or(Outcome::Malformed)?;
+    let ([s0, s1], [d0, d1]) = (new.source_port.to_ne_bytes(), new.destination_port.to_ne_bytes());
+    *place = [s0, s1, d0, d1];
+    Ok(())
+}
+
+/// Applies a change to the TCP or UDP checksum at `at`, if the frame holds it; gives what was there and what is there now.
+#[inline(always)]
+pub fn fix_l4_check(frame: &mut Frame, at: usize, protocol: u32, change: Change) -> Option<(u16, u16)> {
+    let place = frame.header_mut::<[u8; 2]>(at)?;
+    let old = u16::from_ne_bytes(*place);
+    let new = if protocol == Protocol::Udp.number() {
+        change.apply_udp(old)
+    } else {
+        change.apply(old)
+    };
+    *place = new.to_ne_bytes();
+    Some((old, new))
 }

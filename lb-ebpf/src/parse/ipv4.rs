@@ -1,56 +1,76 @@
 //! IPv4 (RFC 791).
 
-use lb_common::{addr::Addr, outcome::Outcome};
-use network_types::ip::Ipv4Hdr;
+use lb_common::{addr::Addr, checksum, outcome::Outcome};
 
-use crate::frame::Frame;
+use crate::{
+    frame::{Frame, Ipv4},
+    parse::{Packet, flag},
+};
 
-/// More-fragments flag and fragment offset, in the header's fragment word.
-const FRAGMENT: u16 = 0x3fff;
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+/// Longest header less the part without options, in words.
+const OPTION_WORDS: usize = 10;
 
-/// What an IPv4 header says.
-pub struct Ipv4 {
-    pub source: Addr,
-    pub destination: Addr,
-    pub protocol: u8,
-    pub ttl: u8,
-    pub tos: u8,
-    /// Offset of what the header carries.
-    pub payload: usize,
-    /// Length of what the header carries, as far as the frame holds it.
-    pub payload_len: u16,
-    /// Why the packet cannot be a flow, if so. The addresses are right all the same.
-    pub problem: Option<Outcome>,
+/// Reads the header at `packet.l3`; gives the number of the protocol that it carries, if what it carries can be read.
+#[inline(always)]
+pub fn header(frame: &Frame, packet: &mut Packet) -> Result<Option<u8>, Outcome> {
+    let at = usize::from(packet.l3);
+    let ip = frame.header::<Ipv4>(at).ok_or(Outcome::NotIp)?;
+    let [version_len, tos] = ip.version_tos;
+    if version_len >> 4 != 4 {
+        return Err(Outcome::NotIp);
+    }
+    let header_len = u16::from(version_len & 0xf) * 4;
+    packet.ip_len = u16::from_be_bytes(ip.total_len);
+    packet.flow.source = Addr::from_v4_word(u32::from_ne_bytes(ip.source));
+    packet.flow.destination = Addr::from_v4_word(u32::from_ne_bytes(ip.destination));
+    (packet.ttl, packet.tos, packet.flags) = (ip.ttl[0], tos, flag::V4);
+    if header_len < 20 || packet.ip_len < header_len || u64::from(packet.ip_len) > packet.room() {
+        packet.reject(Outcome::Malformed);
+        return Ok(None);
+    }
+    packet.l4 = packet.l3 + header_len;
+    let fragment = u16::from_be_bytes(ip.fragment);
+    if fragment & DONT_FRAGMENT != 0 {
+        packet.flags |= flag::DONT_FRAGMENT;
+    }
+    if fragment & (MORE_FRAGMENTS | OFFSET) != 0 {
+        packet.fragment_id = u32::from(u16::from_ne_bytes(ip.id));
+        packet.fragment_protocol = u32::from(ip.protocol[0]);
+        packet.flags |= if fragment & OFFSET == 0 {
+            flag::FIRST_FRAGMENT
+        } else {
+            flag::LATER_FRAGMENT
+        };
+        if fragment & OFFSET == 1 {
+            packet.flags |= flag::AT_EIGHT;
+        }
+    }
+    if checksum::fold(sum(frame, at, header_len)) != 0xffff {
+        packet.doubt(Outcome::BadChecksum);
+    }
+    Ok(Some(ip.protocol[0]))
 }
 
-/// Reads the header at `offset`.
+/// Sum of the header's words: all ones when its checksum is right.
 #[inline(always)]
-pub fn header(frame: &Frame, offset: usize) -> Result<Ipv4, Outcome> {
-    let ip = frame.header::<Ipv4Hdr>(offset).ok_or(Outcome::NotIpv4)?;
-    if ip.version() != 4 {
-        return Err(Outcome::NotIpv4);
-    }
-    let header_len = ip.ihl();
-    let total_len = ip.tot_len();
-    let room = frame.len() - offset as u64;
-    let contradicts = usize::from(header_len) < Ipv4Hdr::LEN
-        || total_len < u16::from(header_len)
-        || u64::from(total_len) > room;
-    let problem = if contradicts {
-        Some(Outcome::Malformed)
-    } else if u16::from_be_bytes(ip.frags) & FRAGMENT != 0 {
-        Some(Outcome::Fragment)
-    } else {
-        None
+fn sum(frame: &Frame, at: usize, header_len: u16) -> u64 {
+    let word = |index: usize| match frame.header::<[u8; 4]>(at + index * 4) {
+        Some(word) => u64::from(u32::from_ne_bytes(*word)),
+        None => 0,
     };
-    Ok(Ipv4 {
-        source: Addr::from_v4_word(u32::from_ne_bytes(ip.src_addr)),
-        destination: Addr::from_v4_word(u32::from_ne_bytes(ip.dst_addr)),
-        protocol: ip.proto,
-        ttl: ip.ttl,
-        tos: ip.tos,
-        payload: offset + usize::from(header_len),
-        payload_len: total_len.wrapping_sub(u16::from(header_len)),
-        problem,
-    })
+    let fixed = word(0) + word(1) + word(2) + word(3) + word(4);
+    if header_len == 20 {
+        return fixed;
+    }
+    let mut sum = fixed;
+    for option in 0..OPTION_WORDS {
+        if 20 + option * 4 >= usize::from(header_len) {
+            break;
+        }
+        sum += word(5 + option);
+    }
+    sum
 }

@@ -17,8 +17,8 @@ use tokio::{net::UnixStream, time};
 
 pub use self::error::Error;
 use crate::{
-    api::protocol::{Backend, BackendChange, Failure, Removed, Service, Status},
-    config::{BackendSpec, ServiceSpec},
+    api::protocol::{Backend, BackendChange, Failure, Removed, Service, Status, Vip, VipChange},
+    config::{BackendSpec, Network, ServiceSpec},
 };
 
 /// From connecting to the last byte of the answer.
@@ -111,6 +111,19 @@ impl Client {
     /// When there is no such backend, or no agent answers.
     pub async fn remove_backend(&self, service: &str, backend: &str) -> Result<Removed, Error> {
         self.delete(&backend_path(service, backend)).await
+    }
+
+    /// # Errors
+    /// When no agent answers.
+    pub async fn vips(&self) -> Result<Vec<Vip>, Error> {
+        self.get("/v1/vips").await
+    }
+
+    /// # Errors
+    /// When no service has the VIP, or no agent answers.
+    pub async fn change_vip(&self, vip: Network, change: &VipChange) -> Result<Vip, Error> {
+        let path = format!("/v1/vips/{}", percent_encoded(&vip.to_string()));
+        self.send(Method::PATCH, &path, change).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

@@ -10,6 +10,8 @@
 //! | `POST /v1/services/S/backends` | [`BackendSpec`](crate::config::BackendSpec) | [`Backend`] |
 //! | `PATCH /v1/services/S/backends/B` | [`BackendChange`] | [`Backend`] |
 //! | `DELETE /v1/services/S/backends/B` | | [`Removed`] |
+//! | `GET /v1/vips` | | list of [`Vip`] |
+//! | `PATCH /v1/vips/V` | [`VipChange`] | [`Vip`] |
 //!
 //! Success is any 2xx; with 4xx and 5xx the answer is a [`Failure`]. Names in paths are percent-encoded. Counters count
 //! since the service, or the backend in it, was made. New fields may come, so readers ignore those they do not know.
@@ -19,7 +21,9 @@ use std::net::IpAddr;
 use lb_common::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Admin, Algorithm, AttachMode, CheckSpec, Mode, Vip};
+use crate::config::{
+    self, Admin, Algorithm, AttachMode, CheckSpec, Fragments, Mode, Network, QuicSpec, ServerId, Unserved,
+};
 
 /// One screen about the agent and all that it balances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,9 +70,21 @@ pub struct OutcomeCount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     pub name: String,
-    pub vips: Vec<Vip>,
+    pub vips: Vec<config::Vip>,
     pub mode: Mode,
     pub algorithm: Algorithm,
+    /// Longest packet that may be sent to its backends, outer header included; null: what the way takes.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// How fragments find the backend of their packet.
+    #[serde(default)]
+    pub fragments: Fragments,
+    /// Whether the outer UDP of mode `gue` has a checksum.
+    #[serde(default)]
+    pub checksum: bool,
+    /// Which QUIC connection IDs name their backend; null: none.
+    #[serde(default)]
+    pub quic: Option<QuicSpec>,
     /// How backends are probed; null when they are not.
     pub check: Option<CheckSpec>,
     pub counters: Counters,
@@ -87,6 +103,9 @@ pub struct Backend {
     pub weight: u16,
     /// What the administrator wants.
     pub admin: Admin,
+    /// By which QUIC connection IDs name it; null: not at all.
+    #[serde(default)]
+    pub server_id: Option<ServerId>,
     /// What the probes see.
     pub health: Health,
     /// What the data path makes of both.
@@ -155,6 +174,29 @@ pub struct BackendChange {
     pub admin: Option<Admin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+}
+
+/// An address or network that clients connect to, whatever the port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vip {
+    /// Such as `192.0.2.10` or `198.51.100.0/24`.
+    pub address: Network,
+    /// What becomes of packets that no service takes.
+    pub unserved: Unserved,
+    /// Whether pings are answered.
+    pub ping: bool,
+    /// Names of the services that have it, in order.
+    pub services: Vec<String>,
+}
+
+/// Body of a VIP's `PATCH`: what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VipChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unserved: Option<Unserved>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<bool>,
 }
 
 /// Answer to a `DELETE`.
@@ -268,7 +310,7 @@ mod tests {
     fn a_backend_in_json() {
         let backend = json!({
             "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100,
-            "admin": "ready", "health": "checking", "state": "down",
+            "admin": "ready", "server_id": "0a0b", "health": "checking", "state": "down",
             "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "last_check": null,
             "counters": {
                 "packets_in": 1, "bytes_in": 2, "packets_out": 3, "bytes_out": 4,

@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use crate::{
-    api::protocol::{BackendChange, Failure},
-    config::{BackendSpec, ServiceSpec},
+    api::protocol::{BackendChange, Failure, VipChange},
+    config::{BackendSpec, Network, ServiceSpec},
     control::{Answer, Ask, Problem, Request, change::Change},
     output,
 };
@@ -124,6 +124,8 @@ fn router(control: mpsc::Sender<Request>) -> Router {
             "/v1/services/{service}/backends/{backend}",
             axum::routing::patch(set_backend).delete(remove_backend),
         )
+        .route("/v1/vips", get(|control: Loop| ask(control, Ask::Vips)))
+        .route("/v1/vips/{vip}", axum::routing::patch(set_vip))
         .fallback(unknown_resource)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX << 20))
@@ -133,7 +135,7 @@ fn router(control: mpsc::Sender<Request>) -> Router {
 async fn unknown_resource(uri: Uri) -> Problem {
     let path = shown(&uri);
     Problem::NotFound(format!(
-        "{path}: no such resource: ask for /v1/status, /v1/services or what is below"
+        "{path}: no such resource: ask for /v1/status, /v1/vips, /v1/services or what is below"
     ))
 }
 
@@ -154,12 +156,12 @@ async fn show_service(control: Loop, service: Result<Segments<String>, PathRejec
 
 async fn add_service(control: Loop, body: Result<Json<ServiceSpec>, JsonRejection>) -> Result_ {
     let Json(service) = body?;
-    created(ask(control, Ask::Change(Change::AddService { service })).await)
+    created(ask(control, Ask::Change(Change::AddService { service }.into())).await)
 }
 
 async fn remove_service(control: Loop, service: Result<Segments<String>, PathRejection>) -> Result_ {
     let Segments(service) = service?;
-    ask(control, Ask::Change(Change::RemoveService { service })).await
+    ask(control, Ask::Change(Change::RemoveService { service }.into())).await
 }
 
 async fn add_backend(
@@ -169,7 +171,13 @@ async fn add_backend(
 ) -> Result_ {
     let Segments(service) = service?;
     let Json(backend) = body?;
-    created(ask(control, Ask::Change(Change::AddBackend { service, backend })).await)
+    created(
+        ask(
+            control,
+            Ask::Change(Change::AddBackend { service, backend }.into()),
+        )
+        .await,
+    )
 }
 
 async fn set_backend(
@@ -186,19 +194,55 @@ async fn set_backend(
     }
     ask(
         control,
-        Ask::Change(Change::SetBackend {
-            service,
-            backend,
-            admin,
-            weight,
-        }),
+        Ask::Change(
+            Change::SetBackend {
+                service,
+                backend,
+                admin,
+                weight,
+            }
+            .into(),
+        ),
     )
     .await
 }
 
 async fn remove_backend(control: Loop, path: Result<Segments<(String, String)>, PathRejection>) -> Result_ {
     let Segments((service, backend)) = path?;
-    ask(control, Ask::Change(Change::RemoveBackend { service, backend })).await
+    ask(
+        control,
+        Ask::Change(Change::RemoveBackend { service, backend }.into()),
+    )
+    .await
+}
+
+async fn set_vip(
+    control: Loop,
+    vip: Result<Segments<String>, PathRejection>,
+    body: Result<Json<VipChange>, JsonRejection>,
+) -> Result_ {
+    let Segments(vip) = vip?;
+    let address: Network = vip
+        .parse()
+        .map_err(|problem| Problem::Refused(format!("vip: {problem}")))?;
+    let Json(VipChange { unserved, ping }) = body?;
+    if unserved.is_none() && ping.is_none() {
+        return Err(Problem::Refused(format!(
+            "vip {address}: nothing to change: give unserved or ping"
+        )));
+    }
+    ask(
+        control,
+        Ask::Change(
+            Change::SetVip {
+                address,
+                unserved,
+                ping,
+            }
+            .into(),
+        ),
+    )
+    .await
 }
 
 async fn ask(State(control): Loop, ask: Ask) -> Result_ {

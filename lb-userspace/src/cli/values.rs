@@ -10,7 +10,7 @@ use serde::{
     },
 };
 
-use crate::config::{BackendSpec, MAX_WEIGHT};
+use crate::config::{BackendSpec, MAX_WEIGHT, ServerId};
 
 /// `SERVICE/NAME`: a backend. Names of backends may contain colons, as `10.0.0.2:8080` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +19,30 @@ pub struct BackendPath {
     pub backend: String,
 }
 
-/// Reads `ADDR[:PORT][,name=N][,weight=N]`, a backend of a new service.
+/// Reads `ADDR[:PORT][,name=N][,weight=N][,server-id=HEX]`, a backend of a new service.
 ///
 /// # Errors
 /// When a part of it is wrong, there twice, or unknown.
 pub fn backend(text: &str) -> Result<BackendSpec, String> {
     let mut parts = text.split(',');
     let (address, port) = address_and_port(parts.next().unwrap_or_default())?;
-    let (mut name, mut weight) = (None, None);
+    let (mut name, mut weight, mut server_id) = (None, None, None);
     for part in parts {
         match part.split_once('=') {
             Some(("name", value)) if name.is_none() && !value.is_empty() => name = Some(value.to_owned()),
             Some(("weight", value)) if weight.is_none() => weight = Some(parse_weight(value)?),
-            Some(("name" | "weight", _)) => return Err(format!("'{part}' is empty or there twice")),
-            _ => return Err(format!("'{part}' is neither name=N nor weight=N")),
+            Some(("server-id", value)) if server_id.is_none() => server_id = Some(value.parse::<ServerId>()?),
+            Some(("name" | "weight" | "server-id", _)) => {
+                return Err(format!("'{part}' is empty or there twice"));
+            }
+            _ => return Err(format!("'{part}' is none of name=N, weight=N and server-id=HEX")),
         }
     }
     let unnamed = BackendSpec::new(address, port);
     Ok(BackendSpec {
         name: name.unwrap_or(unnamed.name),
         weight: weight.unwrap_or(unnamed.weight),
+        server_id,
         ..unnamed
     })
 }
@@ -59,6 +63,18 @@ pub fn address(text: &str) -> Result<IpAddr, String> {
 pub fn by_name<T: for<'de> Deserialize<'de>>(name: &str) -> Result<T, String> {
     let name: StrDeserializer<'_, NameError> = name.into_deserializer();
     T::deserialize(name).map_err(|error| error.to_string())
+}
+
+/// Reads `on` or `off`.
+///
+/// # Errors
+/// When it is neither.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".into()),
+    }
 }
 
 /// Reads a time as the configuration writes it.
@@ -150,6 +166,8 @@ mod tests {
         assert_eq!(backend("10.0.0.2:8080,weight=50,name=b1"), Ok(named));
         assert_eq!(backend("10.0.0.2"), Ok(BackendSpec::new(address, None)));
         assert_eq!(backend("10.0.0.2,weight=0").unwrap().weight, 0);
+        let id = backend("10.0.0.2,server-id=0a0b").unwrap().server_id;
+        assert_eq!(id.map(|id| id.to_string()).as_deref(), Some("0a0b"));
         assert_eq!(backend("[2001:db8::1]:80").unwrap().port, Some(80));
         assert_eq!(backend("2001:db8::1").unwrap().port, None);
     }
@@ -163,6 +181,8 @@ mod tests {
             ("10.0.0.2:65536", "'65536'"),
             ("10.0.0.2,wieght=5", "'wieght=5'"),
             ("10.0.0.2,weight=1001", "'1001'"),
+            ("10.0.0.2,server-id=0", "\"0\""),
+            ("10.0.0.2,server-id=00,server-id=01", "'server-id=01'"),
             ("10.0.0.2,name=", "'name='"),
             ("10.0.0.2,name=a,name=b", "'name=b'"),
             ("10.0.0.2,", "''"),
@@ -175,7 +195,9 @@ mod tests {
     #[test]
     fn names_are_those_of_the_configuration() {
         use crate::config::Mode;
-        assert_eq!(by_name::<Mode>("nat"), Ok(Mode::Nat));
+        for mode in Mode::ALL {
+            assert_eq!(by_name::<Mode>(mode.name()), Ok(*mode));
+        }
         let refusal = by_name::<Mode>("carrier-pigeon").unwrap_err();
         assert!(
             refusal.contains("carrier-pigeon") && refusal.contains("nat"),

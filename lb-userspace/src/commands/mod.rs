@@ -1,11 +1,14 @@
 //! What each command does. [`start`] reads a command line, carries it out, prints the result and gives the exit code.
 
 mod backend;
+mod backend_setup;
 mod config_check;
+mod decap;
 pub mod detach;
 pub mod run;
 mod service;
 mod status;
+mod vip;
 
 use std::{
     ffi::OsString,
@@ -72,9 +75,12 @@ pub fn execute(cli: &Cli) -> Result<Reply> {
             detach::execute(config.as_deref(), pin_dir.as_deref(), cli.output)
         }
         Command::Config(ConfigCommand::Check { file }) => config_check::execute(file, cli.output),
+        Command::BackendSetup(arguments) => backend_setup::execute(arguments, cli.output),
+        Command::Decap(arguments) => wait(decap::execute(arguments, cli.output)),
         Command::Status => wait(status::execute(&session)),
         Command::Service(command) => wait(service::execute(&session, command)),
         Command::Backend(command) => wait(backend::execute(&session, command)),
+        Command::Vip(command) => wait(vip::execute(&session, command)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `xlb run`: the agent.
 
+mod settings;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -7,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::conn::Timeouts;
+use lb_common::{
+    conn::Timeouts,
+    settings::{Options, Own},
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -17,13 +22,15 @@ use tokio::{
 use super::{Code, Reply};
 use crate::{
     api::server::Socket,
-    config::{self, Config},
+    config::{self, Config, Network, PartialChecksums},
     control::{self, Controller, Inlets, Outlets, overrides::Overrides},
     datapath::{
         attach,
         bpf::BpfDatapath,
         flow_table::{Census, FlowTable},
+        interfaces::{self, Frames},
         load::{self, Capacity, Settings},
+        nics,
         pins::Pins,
         preflight,
     },
@@ -110,7 +117,9 @@ async fn run_on(
 ) -> Result<()> {
     let mut state = StateDir::take(&config.node.state_dir)?;
     let mut socket = Socket::bind(&config.node.socket)?;
-    let settings = settings(config, state.hash_key()?);
+    let links = Links::connect()?;
+    let host = host(config, &links).await?;
+    let settings = settings(config, state.hash_key()?, &host)?;
     // For the refusal alone, while nothing has been touched.
     Overrides::load(&config.node.state_dir)?;
     let mut ebpf = load::load(pins, &settings)?;
@@ -123,38 +132,35 @@ async fn run_on(
         targets: wanted,
         suspects: suspected,
     };
-    let datapath = BpfDatapath::new(&mut ebpf)?;
-    let state_dir = config.node.state_dir.clone();
+    let mut datapath = BpfDatapath::new(&mut ebpf)?;
+    settings::write_sources(&mut datapath, &config.node.sources)?;
     // An interface that cannot be had is found out while the tables are still those of before: empty ones let all packets pass.
-    let links = Links::connect()?;
     let attached = attach::attach(load::xdp(&mut ebpf)?, pins, &links, &config.interfaces).await?;
-    let mut controller = Controller::adopt(
-        datapath,
-        &config.services,
-        &config.limits,
-        state_dir,
-        outlets,
-        observations,
-    )?;
+    host.frames.log();
+    for warning in &host.nics {
+        log::warn!("{warning}");
+    }
+    let mut controller = Controller::adopt(datapath, config, outlets, observations)?;
     attach::detach_others(pins, &config.interfaces)?;
     load::pin_program(&mut ebpf, pins)?;
     if config.node.log_packets {
         kernel_log::forward(&mut ebpf)?;
     }
 
-    let (resolved, resolutions) = mpsc::channel(QUEUE);
-    let _resolver = Resolver::spawn(targets, suspects, resolved);
+    let (heard, news) = mpsc::channel(QUEUE);
+    let _resolver = Resolver::spawn(targets, suspects, heard);
     let (asks, requests) = mpsc::channel(QUEUE);
     socket.serve(asks);
     let census = sweep(FlowTable::open(pins, settings.timeouts)?);
     let mut node = control::Node {
         started: Instant::now(),
         attached,
+        nics: Vec::new(),
         interfaces: BTreeMap::new(),
     };
     let inlets = Inlets {
         requests,
-        resolutions,
+        news,
         census,
     };
     let end = async move {
@@ -178,14 +184,46 @@ async fn run_on(
     Ok(())
 }
 
-fn settings(config: &Config, hash_key: [u64; 2]) -> Settings {
+/// What the program has to know of this host.
+struct Host {
+    own: Own,
+    frames: Frames,
+    /// What stands in the program's way on the interfaces.
+    nics: Vec<String>,
+    partial_checksums: bool,
+}
+
+async fn host(config: &Config, links: &Links) -> Result<Host> {
+    let names: Vec<_> = config
+        .interfaces
+        .iter()
+        .map(|interface| interface.name.as_str())
+        .collect();
+    let vips = || config.services.iter().flat_map(|service| &service.vips);
+    let is_vip = |ip| vips().any(|vip| vip.network.contains(Network::new(ip, u8::MAX)));
+    let all = links.all().await?;
+    let modes = config.interfaces.iter().map(|one| (one.name.as_str(), one.mode));
+    let frames = interfaces::frames(&all, &config.interfaces, preflight::kernel()?);
+    Ok(Host {
+        own: links.own(&names, is_vip).await?,
+        frames,
+        nics: nics::warnings(&all, modes),
+        partial_checksums: match config.node.partial_checksums {
+            PartialChecksums::Auto => interfaces::finishes_checksums(&all, &config.interfaces),
+            PartialChecksums::On => true,
+            PartialChecksums::Off => false,
+        },
+    })
+}
+
+fn settings(config: &Config, hash_key: [u64; 2], host: &Host) -> Result<Settings> {
     let config::Limits {
         flows,
         backends,
         services,
     } = config.limits;
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    Settings {
+    Ok(Settings {
         hash_key,
         timeouts: Timeouts {
             syn: nanoseconds(config.timeouts.syn),
@@ -194,13 +232,22 @@ fn settings(config: &Config, hash_key: [u64; 2]) -> Settings {
             closed: nanoseconds(config.timeouts.closed),
             udp: nanoseconds(config.timeouts.udp),
         },
+        options: Options {
+            partial_checksums: host.partial_checksums.into(),
+            multi_buffer: host.frames.multi_buffer().into(),
+            answers_per_second: config.node.answers_per_second,
+            ..Options::default()
+        },
+        own: host.own,
+        outer: settings::outer(&config.node.tunnel_sources),
+        translation: settings::translation(&config.node)?,
         capacity: Capacity {
             flows,
             backends,
             services,
         },
         log_packets: config.node.log_packets,
-    }
+    })
 }
 
 /// Sweeps the flow table over and over, beside the control loop.

@@ -71,6 +71,7 @@ pub(super) fn services(services: &[Service]) -> String {
     let columns = [
         Text("SERVICE"),
         Text("VIP"),
+        Text("MODE"),
         Number("BACKENDS UP"),
         Number("PACKETS IN"),
         Number("BYTES IN"),
@@ -83,6 +84,7 @@ pub(super) fn services(services: &[Service]) -> String {
         [
             service.name.clone(),
             vips.join("\n"),
+            service.mode.name().into(),
             format!("{}/{}", service.backends_up(), service.backends.len()),
             output::count(service.counters.packets_in),
             output::bytes(service.counters.bytes_in),
@@ -123,9 +125,9 @@ fn meaning(outcome: Outcome) -> String {
         Outcome::Forwarded => "sent on to a backend",
         Outcome::Returned => "reply, sent on to its client",
         Outcome::NotOurs => "for no service",
-        Outcome::NotIpv4 => "no IPv4 unicast",
+        Outcome::NotIp => "no unicast IP packet",
         Outcome::Malformed => "lengths contradict each other",
-        Outcome::Fragment => "a fragment has no ports",
+        Outcome::Fragment => "a fragment whose first one is not known",
         Outcome::TtlExpired => "the TTL ended here",
         Outcome::NoBackend => "no usable backend",
         Outcome::FlowCollision => "client's port already in use at every backend tried",
@@ -134,6 +136,24 @@ fn meaning(outcome: Outcome) -> String {
         Outcome::NoNeighbour => "next hop has no known Ethernet address",
         Outcome::BadConfig => "service unknown to this program version",
         Outcome::StaleReply => "reply of a backend that its flow has left",
+        Outcome::BadChecksum => "wrong IPv4 header checksum",
+        Outcome::BadSource => "from an address that no client can have",
+        Outcome::BadPort => "from or to port 0",
+        Outcome::HeaderChain => "too many or misplaced IPv6 extension headers",
+        Outcome::ErrorForwarded => "ICMP error, sent on to its flow's backend",
+        Outcome::ErrorReturned => "ICMP error, sent on to its flow's client",
+        Outcome::ErrorUnknown => "ICMP error about no flow of ours",
+        Outcome::EchoAnswered => "ping of a VIP, answered",
+        Outcome::EchoLimited => "ping beyond node.answers_per_second",
+        Outcome::TtlAnswered => "the TTL ended here, sender told",
+        Outcome::TooBig => "longer than the way to the backend takes",
+        Outcome::TooBigAnswered => "longer than the way takes, sender told what fits",
+        Outcome::Unserved => "for a VIP, but no service of it",
+        Outcome::UnservedPassed => "for a VIP, but no service of it",
+        Outcome::UnservedReset => "for a VIP, but no service of it: refused",
+        Outcome::NoSourcePort => "no free source port: more node.sources or node.source_ports",
+        Outcome::NoHeadroom => "driver leaves no room for an outer header",
+        Outcome::PartialChecksum => "unfinished checksum in a frame too long to finish it",
     };
     match outcome.fate() {
         Fate::Send => why.into(),
@@ -179,8 +199,8 @@ xlb 0.1.0, pid 4711, up 2days 3h
 INTERFACE  MODE    ATTACHED
 eth0       native  yes
 
-SERVICE  VIP                 BACKENDS UP  PACKETS IN  BYTES IN  PACKETS OUT  BYTES OUT  FLOWS
-web      192.0.2.10:80/tcp           1/2       1.2 M   3.4 GiB         9876  512.0 KiB     14
+SERVICE  VIP                 MODE  BACKENDS UP  PACKETS IN  BYTES IN  PACKETS OUT  BYTES OUT  FLOWS
+web      192.0.2.10:80/tcp   nat           1/2       1.2 M   3.4 GiB         9876  512.0 KiB     14
          192.0.2.10:443/tcp
 
 packets seen: 1.3 M, flows: 14

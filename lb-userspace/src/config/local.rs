@@ -1,10 +1,15 @@
 //! Rules for what concerns this host alone: paths, sizes, timeouts, interfaces.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
+
+use lb_common::limits::SOURCES;
 
 use super::{
     invalid::{Invalid, Step},
-    model::{BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts},
+    model::{ANSWERS, BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts},
+    network::Network,
+    ports::Ports,
+    rules::servable,
     value::{lasts, quoted},
 };
 
@@ -20,6 +25,11 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
         socket,
         state_dir,
         log_packets: _,
+        tunnel_sources,
+        sources,
+        source_ports,
+        answers_per_second,
+        partial_checksums: _,
     } = node;
     for (field, path) in [("pin_dir", pin_dir), ("socket", socket), ("state_dir", state_dir)] {
         if !path.is_absolute() {
@@ -48,6 +58,49 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
             socket.as_os_str().len()
         );
         return Err(Invalid::field("socket", problem));
+    }
+    self::tunnel_sources(tunnel_sources)?;
+    self::sources(sources)?;
+    let ports = match source_ports {
+        Ports::All => Err("\"*\" has ports that nobody can have: use a range like \"1024-32767\"".to_owned()),
+        ports => ports.check(),
+    };
+    ports.map_err(|problem| Invalid::field("source_ports", problem))?;
+    ANSWERS
+        .check(*answers_per_second)
+        .map_err(|problem| Invalid::field("answers_per_second", problem))
+}
+
+fn tunnel_sources(networks: &[Network]) -> Result<(), Invalid> {
+    let mut families = HashSet::new();
+    for (at, network) in networks.iter().enumerate() {
+        let wrong = |problem| Invalid::field("tunnel_sources", problem).element(at);
+        servable(*network).map_err(wrong)?;
+        if !families.insert(network.family()) {
+            let family = network.family();
+            return Err(wrong(format!(
+                "{network} is the second of {family}: give one of each family"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn sources(sources: &[IpAddr]) -> Result<(), Invalid> {
+    let mut seen = HashSet::new();
+    for (at, &source) in sources.iter().enumerate() {
+        let wrong = |problem| Invalid::field("sources", problem).element(at);
+        servable(source).map_err(wrong)?;
+        if !seen.insert(source) {
+            return Err(wrong(format!("{source} is there twice: remove one")));
+        }
+        let of_family = seen.iter().filter(|other| other.is_ipv4() == source.is_ipv4());
+        if of_family.count() > SOURCES as usize {
+            let family = Network::from(source).family();
+            return Err(wrong(format!(
+                "more than the {SOURCES} of {family} that fit: remove some"
+            )));
+        }
     }
     Ok(())
 }

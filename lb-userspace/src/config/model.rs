@@ -1,11 +1,14 @@
 //! The whole configuration file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    network::Network,
+    policy::VipPolicy,
+    ports::Ports,
     service::ServiceSpec,
     value::{self, Bounds, bounded},
 };
@@ -13,9 +16,10 @@ use super::{
 pub(super) const FLOWS: Bounds = Bounds::new(1024, 16_777_216);
 pub(super) const BACKENDS: Bounds = Bounds::new(1, 65_535);
 pub(super) const SERVICES: Bounds = Bounds::new(1, 16_384);
+pub(super) const ANSWERS: Bounds = Bounds::new(0, 1_000_000);
 
 /// What a configuration file says, valid as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -26,8 +30,18 @@ pub struct Config {
     pub timeouts: Timeouts,
     #[serde(rename = "interface", default)]
     pub interfaces: Vec<Interface>,
+    #[serde(rename = "vip", default)]
+    pub vips: Vec<VipPolicy>,
     #[serde(rename = "service", default)]
     pub services: Vec<ServiceSpec>,
+}
+
+/// What is balanced: the part that changes at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    pub services: Vec<ServiceSpec>,
+    /// Of the VIPs that have one of their own.
+    pub policies: BTreeMap<Network, VipPolicy>,
 }
 
 /// Where this balancer keeps its things; different for each balancer on a host.
@@ -42,6 +56,28 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Whether the BPF program logs; off, the code for it is not loaded.
     pub log_packets: bool,
+    /// Networks that the outer source addresses of tunnels are spread over, one of each family at most; without one, our
+    /// address on the way is the source.
+    pub tunnel_sources: Vec<Network>,
+    /// Source addresses of translated flows; without one of a family, our address on the way is the source.
+    pub sources: Vec<IpAddr>,
+    /// Source ports of translated flows.
+    pub source_ports: Ports,
+    /// Pings, ICMP errors and resets that each CPU sends in a second, each kind for itself.
+    #[serde(deserialize_with = "bounded::<_, _, { ANSWERS.min }, { ANSWERS.max }>")]
+    pub answers_per_second: u32,
+    pub partial_checksums: PartialChecksums,
+}
+
+/// Whether checksums that a sender on this host has left to a device are finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartialChecksums {
+    /// Where there is an interface that such packets come from.
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 /// How much fits; sizes of maps.
@@ -97,6 +133,33 @@ pub enum AttachMode {
     Auto,
 }
 
+impl Config {
+    /// What is balanced.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup {
+            services: self.services.clone(),
+            policies: self.vips.iter().map(|policy| (policy.address, *policy)).collect(),
+        }
+    }
+}
+
+impl Setup {
+    /// Whether a service has the VIP.
+    #[must_use]
+    pub fn has_vip(&self, vip: Network) -> bool {
+        let mut vips = self.services.iter().flat_map(|service| &service.vips);
+        vips.any(|one| one.network == vip)
+    }
+
+    /// The policy of a VIP.
+    #[must_use]
+    pub fn policy(&self, vip: Network) -> VipPolicy {
+        let own = self.policies.get(&vip).copied();
+        own.unwrap_or(VipPolicy::of(vip))
+    }
+}
+
 impl AttachMode {
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -115,6 +178,12 @@ impl Default for Node {
             socket: "/run/xlb/xlb.sock".into(),
             state_dir: "/var/lib/xlb".into(),
             log_packets: false,
+            tunnel_sources: Vec::new(),
+            sources: Vec::new(),
+            // Below the kernel's own (`ip_local_port_range`), so that no connection of this host has one of them.
+            source_ports: Ports::Range(1024, 32_767),
+            answers_per_second: 1000,
+            partial_checksums: PartialChecksums::Auto,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Rules for single values of services: names, addresses, what an HTTP check asks for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::http::uri::PathAndQuery;
 
-use super::{invalid::Invalid, value::quoted};
+use super::{invalid::Invalid, network::Network, value::quoted};
 
 const MAX_NAME: usize = 64;
 /// Longest path, host or text of an HTTP check.
@@ -67,21 +67,50 @@ pub(super) fn name(name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Whether packets for this address come here from, or get there over, a network.
-pub(super) fn servable(address: IpAddr) -> Result<(), String> {
-    let IpAddr::V4(v4) = address else {
-        return Err(format!(
-            "IPv6 address {address} is not served yet: use an IPv4 address"
-        ));
-    };
-    let kind = match v4 {
-        _ if v4.octets()[0] == 0 => "an unspecified",
-        _ if v4.is_loopback() => "a loopback",
-        _ if v4.is_multicast() => "a multicast",
-        _ if v4.is_broadcast() => "a broadcast",
-        _ => return Ok(()),
-    };
-    Err(format!(
-        "{address} is {kind} address: use one that other hosts reach"
-    ))
+/// Addresses that no packet of a network is for, or none from beyond a link.
+const UNSERVABLE: &[(IpAddr, u8, &str)] = &[
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8, "an unspecified"),
+    (IpAddr::V4(Ipv4Addr::LOCALHOST), 8, "a loopback"),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4, "a multicast"),
+    (IpAddr::V4(Ipv4Addr::BROADCAST), 32, "a broadcast"),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 128, "an unspecified"),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128, "a loopback"),
+    (
+        IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)),
+        96,
+        "an IPv4-mapped",
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
+        10,
+        "a link-local",
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)),
+        8,
+        "a multicast",
+    ),
+];
+
+/// Whether packets for this address, or all of this network, come here from, or get there over, a network.
+pub(super) fn servable(network: impl Into<Network>) -> Result<(), String> {
+    let network = network.into();
+    for &(base, prefix, kind) in UNSERVABLE {
+        let unservable = Network::new(base, prefix);
+        if !network.overlaps(unservable) {
+            continue;
+        }
+        return Err(match network.address() {
+            Some(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+                let v4 = v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
+                format!("{v6} is {kind} address: write {v4}")
+            }
+            Some(address) => format!("{address} is {kind} address: use one that other hosts reach"),
+            None if unservable.contains(network) => {
+                format!("{network} is {kind} network: use one that other hosts reach")
+            }
+            None => format!("{network} contains {unservable}, {kind} network: use a smaller one"),
+        });
+    }
+    Ok(())
 }

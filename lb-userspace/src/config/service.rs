@@ -6,11 +6,13 @@ use std::{
 };
 
 use lb_common::service::{ForwardMode, Picker};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     check::CheckSpec,
-    value::{Bounds, Port, address, bounded, quoted},
+    ports::Ports,
+    quic::{QuicSpec, ServerId},
+    value::{Bounded, Bounds, Port, address, bounded, quoted},
     vip::{self, Protocol, Vip},
 };
 
@@ -19,6 +21,9 @@ pub const DEFAULT_WEIGHT: u16 = 100;
 /// The highest weight.
 pub const MAX_WEIGHT: u16 = 1000;
 pub(super) const WEIGHT: Bounds = Bounds::new(0, MAX_WEIGHT as i64);
+/// Longest packets that any network may be set to, and the shortest that every host of a family takes (RFC 791, RFC 8200).
+pub(super) const MTU: Bounds = Bounds::new(576, 65_535);
+pub(super) const MTU_V6: Bounds = Bounds::new(1280, 65_535);
 
 /// A service: VIPs and the backends behind them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -31,6 +36,17 @@ pub struct ServiceSpec {
     pub algorithm: Algorithm,
     #[serde(default)]
     pub mode: Mode,
+    /// Longest packet that may be sent to its backends, outer header included; without it, what the way takes.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "mtu")]
+    pub mtu: Option<u16>,
+    #[serde(default, skip_serializing_if = "Fragments::is_default")]
+    pub fragments: Fragments,
+    /// Whether the outer UDP of mode `gue` has a checksum.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub checksum: bool,
+    /// Without it, connection IDs are not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic: Option<QuicSpec>,
     /// Without a check, backends count as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckSpec>,
@@ -50,6 +66,9 @@ pub struct BackendSpec {
     pub weight: u16,
     #[serde(rename = "state")]
     pub admin: Admin,
+    /// By which QUIC connection IDs name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<ServerId>,
 }
 
 /// What the administrator wants of a backend.
@@ -73,10 +92,25 @@ pub enum Algorithm {
 
 /// How a packet gets to its backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     #[default]
     Nat,
+    FullNat,
+    Dsr,
+    Ipip,
+    Gue,
+}
+
+/// How fragments get to the backend of their packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fragments {
+    /// By the first one, which has the ports.
+    #[default]
+    Track,
+    /// All packets of two addresses go to one backend, so that ports do not matter.
+    Hash,
 }
 
 impl ServiceSpec {
@@ -88,6 +122,10 @@ impl ServiceSpec {
             vips,
             algorithm: Algorithm::default(),
             mode: Mode::default(),
+            mtu: None,
+            fragments: Fragments::default(),
+            checksum: false,
+            quic: None,
             check: None,
             backends: Vec::new(),
         }
@@ -110,20 +148,20 @@ impl ServiceSpec {
     /// The one port at which a TCP connection to `backend` tells something of the service, if there is one.
     pub(super) fn probed_port(&self, backend: &BackendSpec) -> Option<u16> {
         let ports = self.tcp_ports();
-        match backend.port {
-            _ if ports.is_empty() => None,
-            Some(port) => Some(port),
-            None if ports.len() == 1 => ports.first().copied(),
-            None => None,
+        let mut ports = ports.iter();
+        match (ports.next(), ports.next(), backend.port) {
+            (Some(_), _, Some(port)) => Some(port),
+            (Some(Ports::One(port)), None, None) => Some(*port),
+            _ => None,
         }
     }
 
     /// The ports of the VIPs that are served by TCP.
-    pub(super) fn tcp_ports(&self) -> BTreeSet<u16> {
+    pub(super) fn tcp_ports(&self) -> BTreeSet<Ports> {
         self.vips
             .iter()
             .filter(|vip| vip.protocol == Protocol::Tcp)
-            .map(|vip| vip.port)
+            .map(|vip| vip.ports)
             .collect()
     }
 }
@@ -132,9 +170,11 @@ impl BackendSpec {
     /// A backend with the defaults for everything else: named by its address and port, ready.
     #[must_use]
     pub fn new(address: IpAddr, port: Option<u16>) -> Self {
-        let name = match port {
-            Some(port) => SocketAddr::new(address, port).to_string(),
-            None => address.to_string(),
+        let name = match (address, port) {
+            // Names are for command lines, and shells have a meaning of their own for brackets (RFC 5952 §6 has this form too).
+            (IpAddr::V6(address), Some(port)) => format!("{address}.{port}"),
+            (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
+            (address, None) => address.to_string(),
         };
         Self {
             name,
@@ -142,6 +182,7 @@ impl BackendSpec {
             port,
             weight: DEFAULT_WEIGHT,
             admin: Admin::default(),
+            server_id: None,
         }
     }
 
@@ -181,7 +222,7 @@ impl Algorithm {
 }
 
 impl Mode {
-    pub const ALL: &'static [Self] = &[Self::Nat];
+    pub const ALL: &'static [Self] = &[Self::Nat, Self::FullNat, Self::Dsr, Self::Ipip, Self::Gue];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -193,7 +234,27 @@ impl Mode {
     pub const fn forward(self) -> ForwardMode {
         match self {
             Self::Nat => ForwardMode::Nat,
+            Self::FullNat => ForwardMode::FullNat,
+            Self::Dsr => ForwardMode::Dsr,
+            Self::Ipip => ForwardMode::Ipip,
+            Self::Gue => ForwardMode::Gue,
         }
+    }
+}
+
+impl Fragments {
+    pub const ALL: &'static [Self] = &[Self::Track, Self::Hash];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Hash => "hash",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -212,6 +273,7 @@ struct BackendFields {
     weight: u16,
     #[serde(default, rename = "state")]
     admin: Admin,
+    server_id: Option<ServerId>,
 }
 
 impl From<BackendFields> for BackendSpec {
@@ -222,12 +284,14 @@ impl From<BackendFields> for BackendSpec {
             port,
             weight,
             admin,
+            server_id,
         } = fields;
         let unnamed = Self::new(address, port.map(|port| port.0));
         Self {
             name: name.unwrap_or(unnamed.name),
             weight,
             admin,
+            server_id,
             ..unnamed
         }
     }
@@ -235,4 +299,14 @@ impl From<BackendFields> for BackendSpec {
 
 const fn default_weight() -> u16 {
     DEFAULT_WEIGHT
+}
+
+fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let mtu = Option::<Bounded<u16, { MTU.min }, { MTU.max }>>::deserialize(deserializer)?;
+    Ok(mtu.map(|mtu| mtu.0))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+const fn is_off(setting: &bool) -> bool {
+    !*setting
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod bad;
+mod refused_setups;
 
 const GOOD: &str = r#"
 [node]
@@ -116,6 +117,8 @@ fn a_full_file_says_what_it_says() {
         ("b2", Some(8080), 0, Admin::Drain)
     );
     assert_eq!(dns.backends[0].name, "10.0.0.2:53");
+    let v6 = BackendSpec::new("2001:db8::2".parse().unwrap(), Some(53));
+    assert_eq!(v6.name, "2001:db8::2.53");
     assert_eq!(dns.check, None);
 }
 
@@ -256,22 +259,33 @@ fn the_example_is_valid_and_shows_the_defaults() {
         uncommented.lines().filter(|line| line.starts_with('#')).count() < 5,
         "{uncommented}"
     );
-    let everything = Config::parse(&uncommented, "example").unwrap();
+    let mut everything = Config::parse(&uncommented, "example").unwrap();
+    // Those have no default to show.
+    assert!(!everything.node.tunnel_sources.is_empty() && !everything.node.sources.is_empty());
+    (everything.node.tunnel_sources, everything.node.sources) = (Vec::new(), Vec::new());
     assert_eq!(
         (
             &everything.node,
             &everything.limits,
             &everything.timeouts,
-            &everything.interfaces
+            &everything.interfaces,
+            &everything.vips
         ),
         (
             &example.node,
             &example.limits,
             &example.timeouts,
-            &example.interfaces
+            &example.interfaces,
+            &example.vips
         )
     );
-    assert_eq!(everything.services[0].backends, example.services[0].backends);
+    for (all, some) in everything.services.iter().zip(&example.services) {
+        assert_eq!(all.backends, some.backends);
+        assert_eq!(
+            (all.mode, all.fragments, all.checksum),
+            (some.mode, some.fragments, some.checksum)
+        );
+    }
     let (all, some) = (
         everything.services[0].check.clone(),
         example.services[0].check.clone(),

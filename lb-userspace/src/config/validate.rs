@@ -1,22 +1,24 @@
-//! What must hold beyond each value's own form: of a service, of all services together, of the whole file.
+//! What must hold beyond each value's own form: of a service, of the whole file.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::IpAddr,
     time::Duration,
 };
-
-use lb_common::limits::VIPS_PER_SERVICE;
 
 use super::{
     check::{CheckKind, CheckSpec, RISE_FALL},
     invalid::{Invalid, Step},
     local::{interfaces, limits, node, timeouts},
-    model::{Config, Limits},
+    model::Config,
+    modes,
+    network::Network,
+    ports::Ports,
+    quic::ServerId,
     rules::{check_text, host_header, name, request_path, servable},
     service::{BackendSpec, ServiceSpec, WEIGHT},
+    together::{validate_set, validate_sources},
     value::{PORT, lasts, quoted},
-    vip::Vip,
 };
 
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(24 * 60 * 60));
@@ -29,7 +31,9 @@ impl Config {
         limits(&self.limits).map_err(below("limits", "limits"))?;
         timeouts(&self.timeouts).map_err(below("timeouts", "timeouts"))?;
         interfaces(&self.interfaces)?;
-        validate_set(&self.services, &self.limits)
+        validate_set(&self.services, &self.limits)?;
+        validate_sources(&self.node.sources, &self.services)?;
+        policies(self)
     }
 }
 
@@ -40,114 +44,6 @@ impl ServiceSpec {
     }
 }
 
-/// Whether each service, and all of them together, can be. The error names the things and the field; its place starts
-/// with `service`, the key of the configuration.
-pub fn validate_set(services: &[ServiceSpec], limits: &Limits) -> Result<(), Invalid> {
-    for (at, spec) in services.iter().enumerate() {
-        spec.validate()
-            .map_err(|invalid| invalid.at(&[Step::Key("service"), Step::Index(at)]))?;
-    }
-    let mut set = Set::default();
-    for (at, spec) in services.iter().enumerate() {
-        set.add(spec, limits).map_err(|invalid| {
-            invalid
-                .of(spec.thing())
-                .at(&[Step::Key("service"), Step::Index(at)])
-        })?;
-    }
-    set.vips_apart_from_backends(services)
-}
-
-/// What the services seen so far take.
-#[derive(Default)]
-struct Set<'a> {
-    names: HashSet<&'a str>,
-    vips: HashMap<Vip, &'a str>,
-    backends: usize,
-}
-
-impl<'a> Set<'a> {
-    fn add(&mut self, spec: &'a ServiceSpec, limits: &Limits) -> Result<(), Invalid> {
-        if !self.names.insert(&spec.name) {
-            return Err(Invalid::field(
-                "name",
-                "another service has this name: rename one",
-            ));
-        }
-        for (at, &vip) in spec.vips.iter().enumerate() {
-            if let Some(owner) = self.vips.insert(vip, &spec.name) {
-                let problem = if owner == spec.name {
-                    format!("{vip} is there twice: remove one")
-                } else {
-                    let owner = quoted(owner);
-                    format!(
-                        "{vip} is already a VIP of service {owner}: use another address, port or protocol"
-                    )
-                };
-                return Err(Invalid::field("vip", problem).element(at));
-            }
-        }
-        self.backends += spec.backends.len();
-        fits(
-            "services",
-            self.names.len(),
-            limits.services,
-            "raise limits.services or remove a service",
-        )?;
-        fits(
-            "backends",
-            self.backends,
-            limits.backends,
-            "raise limits.backends or remove some",
-        )?;
-        let vips = limits.services.saturating_mul(VIPS_PER_SERVICE);
-        fits(
-            "VIPs",
-            self.vips.len(),
-            vips,
-            "raise limits.services or remove some",
-        )
-    }
-
-    fn vips_apart_from_backends(&self, services: &[ServiceSpec]) -> Result<(), Invalid> {
-        let owners: HashMap<IpAddr, &str> = self
-            .vips
-            .iter()
-            .map(|(vip, owner)| (vip.address, *owner))
-            .collect();
-        for (at, spec) in services.iter().enumerate() {
-            for (backend_at, backend) in spec.backends.iter().enumerate() {
-                if let Some(owner) = owners.get(&backend.address) {
-                    let problem = format!(
-                        "{} is a VIP of service {}: give the VIP or the backend another address",
-                        backend.address,
-                        quoted(owner)
-                    );
-                    return Err(Invalid::field("address", problem)
-                        .of(backend.thing())
-                        .of(spec.thing())
-                        .at(&[
-                            Step::Key("service"),
-                            Step::Index(at),
-                            Step::Key("backend"),
-                            Step::Index(backend_at),
-                        ]));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn fits(what: &str, count: usize, limit: u32, remedy: &str) -> Result<(), Invalid> {
-    if count > limit as usize {
-        return Err(Invalid::whole(format!(
-            "{count} {what} are more than the {limit} that fit: {remedy}"
-        )));
-    }
-    Ok(())
-}
-
 fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
     name(&spec.name)?;
     if spec.vips.is_empty() {
@@ -155,17 +51,18 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
     }
     for (at, vip) in spec.vips.iter().enumerate() {
         let wrong = |problem| Invalid::field("vip", problem).element(at);
-        servable(vip.address).map_err(wrong)?;
-        PORT.check(vip.port)
-            .map_err(|problem| wrong(format!("port {problem}")))?;
+        servable(vip.network).map_err(wrong)?;
+        vip.ports.check().map_err(wrong)?;
     }
+    modes::service(spec)?;
     if let Some(spec) = &spec.check {
         check(spec).map_err(|invalid| invalid.of("check").at(&[Step::Key("check")]))?;
     }
-    let mut names = HashSet::new();
-    let mut served = HashMap::new();
+    let mut pool = Pool::default();
     for (at, backend) in spec.backends.iter().enumerate() {
-        let checked = check_backend(backend).and_then(|()| distinct(spec, backend, &mut names, &mut served));
+        let checked = check_backend(backend)
+            .and_then(|()| pool.add(spec, backend))
+            .and_then(|()| modes::backend(spec, backend));
         checked.map_err(|invalid| {
             invalid
                 .of(backend.thing())
@@ -184,13 +81,17 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
 }
 
 fn unclear_check_port(spec: &ServiceSpec, backend: &BackendSpec) -> Invalid {
-    let problem = if spec.tcp_ports().is_empty() {
-        "a probe by TCP says nothing of a UDP port: give the port to probe".to_owned()
-    } else {
-        format!(
+    let protocol = spec.vips.first().map_or("", |vip| vip.protocol.name());
+    let problem = match spec.tcp_ports().len() {
+        0 => format!(
+            "a probe by TCP says nothing of a {} port: give the port to probe",
+            protocol.to_uppercase()
+        ),
+        1 => format!("{} serves several ports: give the one to probe", backend.thing()),
+        _ => format!(
             "{} serves the ports of several VIPs: give the one to probe",
             backend.thing()
-        )
+        ),
     };
     Invalid::field("port", problem)
 }
@@ -207,34 +108,96 @@ fn check_backend(backend: &BackendSpec) -> Result<(), Invalid> {
         .map_err(|problem| Invalid::field("weight", problem))
 }
 
-/// Whether `backend` differs from those of its service that were seen before, in name and in where it serves.
-fn distinct<'a>(
-    spec: &ServiceSpec,
-    backend: &'a BackendSpec,
-    names: &mut HashSet<&'a str>,
-    served: &mut HashMap<(IpAddr, u16), &'a str>,
-) -> Result<(), Invalid> {
-    if !names.insert(&backend.name) {
-        return Err(Invalid::field(
-            "name",
-            "another backend of the service has this name: rename one",
-        ));
+/// Whether each policy is of a VIP, and the only one.
+fn policies(config: &Config) -> Result<(), Invalid> {
+    let services = config.services.iter().flat_map(|service| &service.vips);
+    let vips: HashSet<Network> = services.map(|vip| vip.network).collect();
+    let mut seen = HashSet::new();
+    for (at, policy) in config.vips.iter().enumerate() {
+        let address = policy.address;
+        let problem = if !vips.contains(&address) {
+            format!("{address} is the VIP of no service: remove the policy, or write it as the service does")
+        } else if !seen.insert(address) {
+            format!("{address} has a policy already: remove one")
+        } else {
+            continue;
+        };
+        return Err(Invalid::field("address", problem)
+            .of(format!("vip {}", quoted(&address.to_string())))
+            .at(&[Step::Key("vip"), Step::Index(at)]));
     }
-    let ports: BTreeSet<u16> = match backend.port {
-        Some(port) => BTreeSet::from([port]),
-        None => spec.vips.iter().map(|vip| vip.port).collect(),
-    };
-    for port in ports {
-        if let Some(other) = served.insert((backend.address, port), &backend.name) {
+    Ok(())
+}
+
+/// What the backends of a service that were seen before have.
+#[derive(Default)]
+struct Pool<'a> {
+    names: HashSet<&'a str>,
+    server_ids: HashMap<ServerId, &'a str>,
+    /// Those with a port, by address.
+    ported: HashMap<IpAddr, HashMap<u16, &'a str>>,
+    /// Those that keep the client's port.
+    unported: HashMap<IpAddr, &'a str>,
+}
+
+impl<'a> Pool<'a> {
+    /// Whether `backend` differs from the others in name, in where it serves, and in its server ID.
+    fn add(&mut self, spec: &ServiceSpec, backend: &'a BackendSpec) -> Result<(), Invalid> {
+        if !self.names.insert(&backend.name) {
+            return Err(Invalid::field(
+                "name",
+                "another backend of the service has this name: rename one",
+            ));
+        }
+        if let Some((ports, other)) = self.served(spec, backend) {
             let problem = format!(
-                "port {port} of {} is already backend {}: remove one",
+                "{} of {} is already backend {}: remove one",
+                ports.described(),
                 backend.address,
                 quoted(other)
             );
             return Err(Invalid::field("address", problem));
         }
+        if let Some(id) = backend.server_id
+            && let Some(other) = self.server_ids.insert(id, &backend.name)
+        {
+            let problem = format!(
+                "{} is already that of backend {}: give it another",
+                quoted(&id.to_string()),
+                quoted(other)
+            );
+            return Err(Invalid::field("server_id", problem));
+        }
+        match backend.port {
+            Some(port) => {
+                let ported = self.ported.entry(backend.address).or_default();
+                ported.insert(port, &backend.name);
+            }
+            None => _ = self.unported.insert(backend.address, &backend.name),
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Ports of `backend` that another one serves already.
+    fn served(&self, spec: &ServiceSpec, backend: &BackendSpec) -> Option<(Ports, &'a str)> {
+        let address = backend.address;
+        let is_served = |port: u16| spec.vips.iter().any(|vip| vip.ports.contains(port));
+        let (ported, unported) = (self.ported.get(&address), self.unported.get(&address));
+        match backend.port {
+            Some(port) => ported
+                .and_then(|ported| ported.get(&port))
+                .or(unported.filter(|_| is_served(port)))
+                .map(|other| (Ports::One(port), *other)),
+            None => {
+                let both = spec.vips.first().map(|vip| vip.ports).zip(unported.copied());
+                let mut ported = ported.into_iter().flatten();
+                both.or_else(|| {
+                    let (port, other) = ported.find(|(port, _)| is_served(**port))?;
+                    Some((Ports::One(*port), *other))
+                })
+            }
+        }
+    }
 }
 
 fn check(spec: &CheckSpec) -> Result<(), Invalid> {

@@ -1,9 +1,11 @@
 //! Changes made at run time, over the configuration file.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::{Admin, BackendSpec, ServiceSpec};
+use crate::config::{Admin, BackendSpec, Network, ServiceSpec, Setup, Unserved};
 
 /// One change. Kept in the state directory, so that it holds over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,21 @@ pub enum Change {
         admin: Option<Admin>,
         weight: Option<u16>,
     },
+    /// Changes the policy of a VIP. It is kept for a VIP that no service has at the moment.
+    SetVip {
+        address: Network,
+        unserved: Option<Unserved>,
+        ping: Option<bool>,
+    },
+}
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    Service(&'a str),
+    /// Of a service.
+    Backend(&'a str, &'a str),
+    Vip(Network),
 }
 
 /// Why a change does not fit the services that there are.
@@ -44,14 +61,17 @@ pub enum Refusal {
         "service {0:?}, backend {1:?}: there is one of that name already: remove it first, or choose another name"
     )]
     BackendExists(String, String),
+    #[error("vip {0}: no service has it: 'xlb vip list' shows those that there are")]
+    NoVip(Network),
 }
 
 impl Change {
-    /// Carries the change out on a set of services. Whether the result is valid as a whole is for the caller to check.
+    /// Carries the change out on what is set up. Whether the result is valid as a whole is for the caller to check.
     ///
     /// # Errors
-    /// When it names something that is not there, or makes something that is; the set is then as it was.
-    pub fn apply(&self, services: &mut Vec<ServiceSpec>) -> Result<(), Refusal> {
+    /// When it names something that is not there, or makes something that is; nothing is then changed.
+    pub fn apply(&self, setup: &mut Setup) -> Result<(), Refusal> {
+        let services = &mut setup.services;
         match self {
             Self::AddService { service } => {
                 if services.iter().any(|other| other.name == service.name) {
@@ -87,20 +107,52 @@ impl Change {
                 one.admin = admin.unwrap_or(one.admin);
                 one.weight = weight.unwrap_or(one.weight);
             }
+            Self::SetVip {
+                address,
+                unserved,
+                ping,
+            } => {
+                let mut policy = setup.policy(*address);
+                policy.unserved = unserved.unwrap_or(policy.unserved);
+                policy.ping = ping.unwrap_or(policy.ping);
+                setup.policies.insert(*address, policy);
+            }
         }
         Ok(())
     }
 
-    /// The service, and the backend if it is about one.
+    /// What it is about.
     #[must_use]
-    pub fn subject(&self) -> (&str, Option<&str>) {
+    pub fn subject(&self) -> Subject<'_> {
         match self {
-            Self::AddService { service } => (&service.name, None),
-            Self::RemoveService { service } => (service, None),
-            Self::AddBackend { service, backend } => (service, Some(&backend.name)),
+            Self::AddService { service } => Subject::Service(&service.name),
+            Self::RemoveService { service } => Subject::Service(service),
+            Self::AddBackend { service, backend } => Subject::Backend(service, &backend.name),
             Self::RemoveBackend { service, backend } | Self::SetBackend { service, backend, .. } => {
-                (service, Some(backend))
+                Subject::Backend(service, backend)
             }
+            Self::SetVip { address, .. } => Subject::Vip(*address),
+        }
+    }
+}
+
+impl Subject<'_> {
+    /// Whether it is this service, or a backend of it.
+    #[must_use]
+    pub fn belongs_to(&self, name: &str) -> bool {
+        match self {
+            Self::Service(service) | Self::Backend(service, _) => *service == name,
+            Self::Vip(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => f.write_str(service),
+            Self::Backend(service, backend) => write!(f, "{service}/{backend}"),
+            Self::Vip(address) => address.fmt(f),
         }
     }
 }
@@ -125,6 +177,14 @@ pub mod tests {
         spec
     }
 
+    /// These services, as they are set up without policies.
+    pub fn setup(services: &[ServiceSpec]) -> Setup {
+        Setup {
+            services: services.to_vec(),
+            ..Setup::default()
+        }
+    }
+
     /// Backend `b<number>` at 10.0.0.`number`:8080.
     pub fn backend(number: u8) -> BackendSpec {
         let mut spec = BackendSpec::new(IpAddr::from([10, 0, 0, number]), Some(8080));
@@ -134,8 +194,8 @@ pub mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let mut services = vec![service("web", 1, 1)];
-        let before = services.clone();
+        let mut setup = setup(&[service("web", 1, 1)]);
+        let before = setup.clone();
         let drain = |service: &str, backend: &str| Change::SetBackend {
             service: service.into(),
             backend: backend.into(),
@@ -143,33 +203,48 @@ pub mod tests {
             weight: None,
         };
         assert_eq!(
-            drain("wed", "b1").apply(&mut services),
+            drain("wed", "b1").apply(&mut setup),
             Err(Refusal::NoService("wed".into()))
         );
         assert_eq!(
-            drain("web", "b9").apply(&mut services),
+            drain("web", "b9").apply(&mut setup),
             Err(Refusal::NoBackend("web".into(), "b9".into()))
         );
         let again = Change::AddService {
             service: service("web", 2, 0),
         };
-        assert_eq!(
-            again.apply(&mut services),
-            Err(Refusal::ServiceExists("web".into()))
-        );
+        assert_eq!(again.apply(&mut setup), Err(Refusal::ServiceExists("web".into())));
         let again = Change::AddBackend {
             service: "web".into(),
             backend: backend(1),
         };
         assert_eq!(
-            again.apply(&mut services),
+            again.apply(&mut setup),
             Err(Refusal::BackendExists("web".into(), "b1".into()))
         );
-        assert_eq!(services, before);
-        drain("web", "b1").apply(&mut services).unwrap();
+        assert_eq!(setup, before);
+        drain("web", "b1").apply(&mut setup).unwrap();
         assert_eq!(
-            (services[0].backends[0].admin, services[0].backends[0].weight),
+            (
+                setup.services[0].backends[0].admin,
+                setup.services[0].backends[0].weight
+            ),
             (Admin::Drain, 100)
         );
+    }
+
+    #[test]
+    fn a_policy_changes_by_parts() {
+        let mut setup = setup(&[service("web", 1, 0)]);
+        let address: Network = "192.0.2.1".parse().unwrap();
+        let set = |unserved, ping| Change::SetVip {
+            address,
+            unserved,
+            ping,
+        };
+        set(Some(Unserved::Drop), None).apply(&mut setup).unwrap();
+        set(None, Some(false)).apply(&mut setup).unwrap();
+        let policy = setup.policy(address);
+        assert_eq!((policy.unserved, policy.ping), (Unserved::Drop, false));
     }
 }

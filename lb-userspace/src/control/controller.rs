@@ -1,6 +1,8 @@
 //! Keeps the data plane what the configuration, the changes at run time, the probes and the routes say it should be.
 
 mod checks;
+mod steps;
+mod vlans;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,28 +12,24 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb_common::{
-    addr::Addr,
     backend::{Backend, BackendState, BackendWord},
-    limits::SLOTS,
-    next_hop::NextHop,
-    service::Service,
+    next_hop::{Egress, VlanDevice},
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    config::{BackendSpec, Limits, ServiceSpec, validate_set},
+    config::{BackendSpec, Config, Limits, ServiceSpec, Setup, validate_set, validate_sources},
     control::{
-        change::Change,
+        change::{Change, Refusal},
+        desired,
         hops::Hops,
         ids::{Granted, Ids},
-        key,
         overrides::Overrides,
         plan::{State, Step, Table, plan},
         pool,
     },
     datapath::{Datapath, flow_table::Census},
     health::Observation,
-    schedule::{self, Member},
 };
 
 pub use checks::CheckKey;
@@ -50,14 +48,17 @@ pub struct Outlets {
 /// The one writer of the data plane.
 pub struct Controller<D> {
     pub(super) datapath: D,
-    pub(super) services: Vec<ServiceSpec>,
-    /// The configuration file's services.
-    file: Vec<ServiceSpec>,
+    pub(super) setup: Setup,
+    /// What the configuration file sets up.
+    file: Setup,
+    /// Source addresses of translated flows.
+    sources: Vec<IpAddr>,
     pub(super) overrides: Overrides,
     pub(super) misfits: Vec<String>,
     pub(super) ids: Ids,
     pub(super) hops: Hops,
     pub(super) census: Census,
+    vlan_devices: BTreeMap<u32, VlanDevice>,
     applied: State,
     /// The data plane may not be what it should be.
     unsettled: bool,
@@ -69,34 +70,36 @@ pub struct Controller<D> {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Takes the data plane over as it is and makes it what `file` and the changes in `state_dir` ask for.
+    /// Takes the data plane over as it is and makes it what `config` and the changes in its `state_dir` ask for.
     ///
     /// # Errors
     /// When the data plane cannot be read or written.
     pub fn adopt(
         datapath: D,
-        file: &[ServiceSpec],
-        limits: &Limits,
-        state_dir: PathBuf,
+        config: &Config,
         outlets: Outlets,
         observations: mpsc::Receiver<Observation<CheckKey>>,
     ) -> Result<Self> {
+        let (limits, state_dir) = (config.limits.clone(), config.node.state_dir.clone());
         let overrides = Overrides::load(&state_dir)?;
-        let (services, misfits) = overrides.over(file, limits);
+        let file = config.setup();
+        let (setup, misfits) = overrides.over(&file, &limits);
         let snapshot = datapath.snapshot()?;
         let mut controller = Self {
             datapath,
-            file: file.to_vec(),
+            file,
+            sources: config.node.sources.clone(),
             overrides,
             misfits,
-            ids: Ids::adopt(&snapshot, &services, limits.clone()),
+            ids: Ids::adopt(&snapshot, &setup.services, limits.clone()),
             hops: Hops::adopt(&snapshot, 2 * limits.backends),
             census: Census::default(),
             applied: State::of(&snapshot),
+            vlan_devices: snapshot.vlan_devices,
             unsettled: true,
             watched: BTreeMap::new(),
-            services,
-            limits: limits.clone(),
+            setup,
+            limits,
             state_dir,
             outlets,
             observations,
@@ -111,24 +114,30 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the change does not fit, cannot be kept or cannot be carried out; everything is then as before.
     pub fn change(&mut self, change: Change) -> Result<()> {
-        let mut services = self.services.clone();
-        change.apply(&mut services)?;
-        validate_set(&services, &self.limits)?;
-        self.ids.clone().assign(&services)?;
+        let mut setup = self.setup.clone();
+        change.apply(&mut setup)?;
+        if let Change::SetVip { address, .. } = change
+            && !setup.has_vip(address)
+        {
+            return Err(Refusal::NoVip(address).into());
+        }
+        validate_set(&setup.services, &self.limits)?;
+        validate_sources(&self.sources, &setup.services)?;
+        self.ids.clone().assign(&setup.services)?;
         let mut overrides = self.overrides.clone();
         overrides.push(change);
         overrides.forget_restored(&self.file);
         overrides.save(&self.state_dir)?;
-        let known = addresses(&self.services);
-        for address in addresses(&services).difference(&known) {
+        let known = addresses(&self.setup.services);
+        for address in addresses(&setup.services).difference(&known) {
             self.hops.expect(*address);
         }
-        let services = std::mem::replace(&mut self.services, services);
+        let setup = std::mem::replace(&mut self.setup, setup);
         let overrides = std::mem::replace(&mut self.overrides, overrides);
         let Err(error) = self.reconcile() else {
             return Ok(());
         };
-        self.services = services;
+        self.setup = setup;
         self.overrides = overrides;
         // Both are tried, whatever becomes of the other.
         let done = self.reconcile();
@@ -142,9 +151,14 @@ impl<D: Datapath> Controller<D> {
     ///
     /// # Errors
     /// When the data plane cannot be written.
-    pub fn resolved(&mut self, address: IpAddr, hop: Result<NextHop, String>) -> Result<()> {
+    pub fn resolved(
+        &mut self,
+        address: IpAddr,
+        hop: Result<Egress, String>,
+        gateway: Option<IpAddr>,
+    ) -> Result<()> {
         match &hop {
-            Ok(hop) => log::info!(
+            Ok(Egress { hop, .. }) => log::info!(
                 "next hop to {address}: interface {}, {}",
                 hop.ifindex,
                 super::mac(hop.destination_mac)
@@ -152,6 +166,7 @@ impl<D: Datapath> Controller<D> {
             Err(reason) => log::warn!("no next hop to {address}: {reason}"),
         }
         self.unsettled = true;
+        self.hops.leads_over(address, gateway);
         let words = self.applied.backends.values().map(|&(_, word)| BackendWord(word));
         let named = words.map(BackendWord::next_hop);
         if let Some((index, entry)) = self.hops.resolve(address, hop, named) {
@@ -174,31 +189,37 @@ impl<D: Datapath> Controller<D> {
     }
 
     /// The state of a backend in the data plane.
-    pub(super) fn state(&self, backend: &BackendSpec, granted: Granted) -> BackendState {
+    pub(super) fn state(
+        &self,
+        service: &ServiceSpec,
+        backend: &BackendSpec,
+        granted: Granted,
+    ) -> BackendState {
         let health = self.health(granted).map(|(health, _)| health);
-        pool::state(backend, health, self.hops.why_not(backend.address).is_none())
+        let why_not = self.hops.why_not(backend.address, service.mode.forward());
+        pool::state(backend, health, why_not.is_none())
     }
 
     /// Lets go of what an earlier agent has left and nobody wants, if what is new would not fit beside it.
     fn make_room(&mut self) -> Result<()> {
-        if self.ids.clone().assign(&self.services).is_ok() {
+        if self.ids.clone().assign(&self.setup.services).is_ok() {
             return Ok(());
         }
-        let known = self.ids.known_of(&self.services);
-        let services = std::mem::replace(&mut self.services, known);
+        let known = self.ids.known_of(&self.setup.services);
+        let services = std::mem::replace(&mut self.setup.services, known);
         let done = self.reconcile();
-        self.services = services;
+        self.setup.services = services;
         done
     }
 
     fn reconcile(&mut self) -> Result<()> {
         self.unsettled = true;
-        self.ids.assign(&self.services)?;
+        self.ids.assign(&self.setup.services)?;
         self.watch();
         while self.carry_out()? {}
         self.unsettled = false;
-        self.ids.release_others(&self.services);
-        let addresses = addresses(&self.services);
+        self.ids.release_others(&self.setup.services);
+        let addresses = addresses(&self.setup.services);
         self.hops.retain(&addresses);
         self.outlets.targets.send_if_modified(|targets| {
             let changed = *targets != addresses;
@@ -224,21 +245,16 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn desired(&self) -> State {
-        let mut state = State::default();
-        for service in &self.services {
+        let entries = desired::entries(&self.setup, &self.ids, &self.vlan_devices);
+        let mut state = State {
+            switches: self.applied.switches_for(&entries),
+            entries,
+            ..State::default()
+        };
+        for service in &self.setup.services {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
             };
-            let entry = Service {
-                id,
-                mode: service.mode.forward().wire(),
-                picker: service.algorithm.picker().wire(),
-                _pad: [0; 2],
-            };
-            for vip in &service.vips {
-                state.services.insert(key::of(vip).into(), entry);
-                state.vips.insert(Addr::from(vip.address).words());
-            }
             for backend in &service.backends {
                 let Some(granted) = self.ids.backend(id, backend) else {
                     continue;
@@ -247,12 +263,12 @@ impl<D: Datapath> Controller<D> {
                 let fixed = Backend {
                     addr: backend.address.into(),
                     port,
-                    _pad: [0; 2],
                     service: id,
+                    ..Backend::default()
                 };
                 state
                     .backends
-                    .insert(granted.id, (fixed, self.word(backend, granted).0));
+                    .insert(granted.id, (fixed, self.word(service, backend, granted).0));
             }
             state.tables.insert(id, self.table(service, id));
         }
@@ -267,7 +283,7 @@ impl<D: Datapath> Controller<D> {
             .collect();
         let standing: Vec<_> = pool
             .iter()
-            .map(|&(backend, granted)| (backend.weight, self.state(backend, granted)))
+            .map(|&(backend, granted)| (backend.weight, self.state(service, backend, granted)))
             .collect();
         let members = pool
             .iter()
@@ -283,53 +299,17 @@ impl<D: Datapath> Controller<D> {
         }
     }
 
-    fn word(&self, backend: &BackendSpec, granted: Granted) -> BackendWord {
+    fn word(&self, service: &ServiceSpec, backend: &BackendSpec, granted: Granted) -> BackendWord {
         BackendWord::new(
-            self.state(backend, granted),
+            self.state(service, backend, granted),
             self.hops.index(backend.address),
             granted.generation,
         )
     }
 
     fn find(&self, key: CheckKey) -> Option<(&ServiceSpec, &BackendSpec, Granted)> {
-        backends(&self.services, &self.ids).find(|(_, _, granted)| (granted.id, granted.generation) == key)
-    }
-
-    fn execute(&mut self, step: &Step) -> Result<()> {
-        let datapath = &mut self.datapath;
-        match *step {
-            Step::NewBackend { id, ref backend } => {
-                datapath.put_backend(id, backend)?;
-                datapath.reset_backend_traffic(id)
-            }
-            Step::SetWord { id, word } => {
-                datapath.set_word(id, word);
-                Ok(())
-            }
-            Step::NewService { id } => datapath.reset_service_traffic(id),
-            Step::PutTable { service, ref table } => {
-                let members: Vec<_> = table
-                    .members
-                    .iter()
-                    .map(|(key, id, weight)| Member {
-                        key,
-                        id: *id,
-                        weight: *weight,
-                    })
-                    .collect();
-                let slots = schedule::of(table.algorithm).fill(SLOTS as usize, &members);
-                // After a start it usually is: a swap waits until no packet uses the old table.
-                if !self.applied.tables.contains_key(&service) && datapath.has_table(service, &slots) {
-                    return Ok(());
-                }
-                datapath.put_table(service, &slots)
-            }
-            Step::PutVip { vip } => datapath.put_vip(&Addr::from_words(vip)),
-            Step::PutService { key, ref service } => datapath.put_service(&key.into(), service),
-            Step::RemoveService { key } => datapath.remove_service(&key.into()),
-            Step::RemoveVip { vip } => datapath.remove_vip(&Addr::from_words(vip)),
-            Step::ClearTable { service } => datapath.clear_table(service),
-        }
+        backends(&self.setup.services, &self.ids)
+            .find(|(_, _, granted)| (granted.id, granted.generation) == key)
     }
 }
 

@@ -8,17 +8,19 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::{backend::BackendWord, next_hop::NextHop};
+use lb_common::{backend::BackendWord, next_hop::Egress, service::ForwardMode};
 
 use crate::datapath::Snapshot;
 
 /// Which entries hold what, and which address uses which.
 #[derive(Clone, Debug)]
 pub struct Hops {
-    entries: BTreeMap<u32, NextHop>,
+    entries: BTreeMap<u32, Egress>,
     by_address: BTreeMap<IpAddr, u32>,
     /// Why an address has no next hop.
     unresolved: BTreeMap<IpAddr, String>,
+    /// The routers that ways lead over.
+    gateways: BTreeMap<IpAddr, IpAddr>,
     /// Free entries are searched for from here on, so that one that was left rests as long as possible.
     next: u32,
     capacity: u32,
@@ -39,6 +41,7 @@ impl Hops {
             entries: snapshot.next_hops.clone(),
             by_address: by_address.collect(),
             unresolved: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             next: 1,
             capacity: capacity.min(BackendWord::MAX_NEXT_HOP),
         }
@@ -52,14 +55,31 @@ impl Hops {
 
     /// The way to `address`.
     #[must_use]
-    pub fn get(&self, address: IpAddr) -> Option<NextHop> {
+    pub fn get(&self, address: IpAddr) -> Option<Egress> {
         self.entries.get(self.by_address.get(&address)?).copied()
     }
 
-    /// Why there is no way to `address`.
+    /// Why packets cannot be sent to `address` in a mode.
     #[must_use]
-    pub fn why_not(&self, address: IpAddr) -> Option<&str> {
-        self.unresolved.get(&address).map(String::as_str)
+    pub fn why_not(&self, address: IpAddr, mode: ForwardMode) -> Option<String> {
+        if let Some(reason) = self.unresolved.get(&address) {
+            return Some(reason.clone());
+        }
+        // The packet is still addressed to the VIP, and the router would send it where it sends all that are.
+        let gateway = self.gateways.get(&address)?;
+        (mode == ForwardMode::Dsr).then(|| {
+            format!(
+                "it is behind router {gateway}, and mode dsr reaches only hosts on the balancer's own networks: choose ipip or gue"
+            )
+        })
+    }
+
+    /// Takes in the router that the way to `address` leads over.
+    pub fn leads_over(&mut self, address: IpAddr, gateway: Option<IpAddr>) {
+        match gateway {
+            Some(gateway) => self.gateways.insert(address, gateway),
+            None => self.gateways.remove(&address),
+        };
     }
 
     /// Holds new flows back from a backend that is new at `address` until it is known whether there is a way.
@@ -76,9 +96,9 @@ impl Hops {
     pub fn resolve(
         &mut self,
         address: IpAddr,
-        hop: Result<NextHop, String>,
+        hop: Result<Egress, String>,
         named: impl Iterator<Item = u32>,
-    ) -> Option<(u32, NextHop)> {
+    ) -> Option<(u32, Egress)> {
         let hop = match hop {
             Ok(hop) => hop,
             Err(reason) => {
@@ -109,6 +129,7 @@ impl Hops {
     pub fn retain(&mut self, addresses: &BTreeSet<IpAddr>) {
         self.by_address.retain(|address, _| addresses.contains(address));
         self.unresolved.retain(|address, _| addresses.contains(address));
+        self.gateways.retain(|address, _| addresses.contains(address));
     }
 }
 
@@ -116,13 +137,20 @@ impl Hops {
 mod tests {
     use std::iter::empty;
 
+    use lb_common::next_hop::NextHop;
+
     use super::*;
 
-    fn hop(last: u8) -> NextHop {
-        NextHop {
+    fn hop(last: u8) -> Egress {
+        let hop = NextHop {
             ifindex: 2,
             destination_mac: [2, 0, 0, 0, 0, last],
             source_mac: [2, 0, 0, 0, 1, 0],
+            ..NextHop::default()
+        };
+        Egress {
+            hop,
+            ..Egress::default()
         }
     }
 
@@ -174,10 +202,27 @@ mod tests {
         hops.resolve(address(1), Ok(hop(1)), empty());
         assert_eq!(hops.resolve(address(1), Err("no route".into()), empty()), None);
         assert_eq!(
-            (hops.index(address(1)), hops.why_not(address(1))),
+            (
+                hops.index(address(1)),
+                hops.why_not(address(1), ForwardMode::Nat).as_deref()
+            ),
             (0, Some("no route"))
         );
         hops.retain(&BTreeSet::new());
-        assert_eq!(hops.why_not(address(1)), None);
+        assert_eq!(hops.why_not(address(1), ForwardMode::Nat), None);
+    }
+
+    #[test]
+    fn a_router_is_in_the_way_of_dsr_alone() {
+        let mut hops = Hops::adopt(&Snapshot::default(), 3);
+        hops.resolve(address(1), Ok(hop(1)), empty());
+        hops.leads_over(address(1), Some(address(254)));
+        let reason = hops.why_not(address(1), ForwardMode::Dsr).unwrap();
+        assert!(reason.contains("router 10.0.0.254"), "{reason}");
+        for &mode in ForwardMode::ALL.iter().filter(|mode| **mode != ForwardMode::Dsr) {
+            assert_eq!(hops.why_not(address(1), mode), None);
+        }
+        hops.leads_over(address(1), None);
+        assert_eq!(hops.why_not(address(1), ForwardMode::Dsr), None);
     }
 }

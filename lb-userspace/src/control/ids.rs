@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{BackendSpec, Limits, ServiceSpec},
-    control::key,
+    config::{BackendSpec, Limits, Ports, ServiceSpec},
+    control::key::{self, Place},
     datapath::Snapshot,
 };
 
@@ -46,18 +46,21 @@ impl Ids {
     pub fn adopt(snapshot: &Snapshot, services: &[ServiceSpec], limits: Limits) -> Self {
         let mut names = BTreeMap::new();
         let mut taken = BTreeSet::new();
-        for service in services {
-            let known = service
-                .vips
-                .iter()
-                .filter_map(|vip| snapshot.services.get(&key::of(vip).into()));
-            if let Some(id) = known.map(|known| known.id).find(|id| !taken.contains(id)) {
+        // A port of its own may be a prefix of another's range: whose it is shows with the services of single ports.
+        let (single, others): (Vec<_>, Vec<_>) =
+            services.iter().partition(|service| has_single_port(service));
+        for service in single.into_iter().chain(others) {
+            let mut places: Vec<_> = service.vips.iter().flat_map(key::places).collect();
+            places.sort_by_key(Place::ambiguity);
+            let mut known = places.iter().filter_map(|place| place.service(snapshot));
+            if let Some(id) = known.find(|id| !taken.contains(id)) {
                 taken.insert(id);
                 names.insert(service.name.clone(), id);
             }
         }
-        let leaving = snapshot.services.values().map(|service| service.id);
-        let leaving = leaving.filter(|id| !taken.contains(id)).collect();
+        let known = snapshot.services.values().chain(snapshot.ports.values());
+        let leaving = known.map(|service| service.id).filter(|id| !taken.contains(id));
+        let leaving = leaving.collect();
         let backends = snapshot.backends.iter().map(|(&id, (backend, word))| {
             let identity = (backend.service, backend.addr.into(), u16::from_be(backend.port));
             (
@@ -175,6 +178,10 @@ impl Ids {
         );
         Ok(())
     }
+}
+
+fn has_single_port(service: &ServiceSpec) -> bool {
+    service.vips.iter().any(|vip| matches!(vip.ports, Ports::One(_)))
 }
 
 fn identity(service: u32, backend: &BackendSpec) -> Identity {

@@ -1,10 +1,13 @@
 //! The control loop: one task that owns the data plane, and hears everybody else.
 //!
-//! [`change`] and [`overrides`] are what people ask for at run time, [`pool`], [`ids`], [`hops`] and [`plan`] pure decisions,
+//! [`change`] and [`overrides`] are what people ask for at run time, [`pool`], [`ids`], [`hops`], [`desired`] (with [`key`] and
+//! [`entries`]) and [`plan`] pure decisions,
 //! [`controller`] holds the state and carries them out, [`report`] describes it.
 
 pub mod change;
 mod controller;
+mod desired;
+mod entries;
 mod hops;
 mod ids;
 mod key;
@@ -14,15 +17,16 @@ mod pool;
 mod report;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     api::protocol,
-    control::change::{Change, Refusal},
+    control::change::{Change, Refusal, Subject},
     datapath::{Datapath, flow_table::Census},
-    netlink::{Links, Resolution},
+    netlink::{Links, News},
 };
 
 pub use controller::{CheckKey, Controller, Outlets};
@@ -34,7 +38,8 @@ pub enum Ask {
     Status,
     Services,
     Service(String),
-    Change(Change),
+    Vips,
+    Change(Box<Change>),
 }
 
 /// What they get, as the API sends it.
@@ -45,6 +50,8 @@ pub enum Answer {
     Services(Vec<protocol::Service>),
     Service(Box<protocol::Service>),
     Backend(Box<protocol::Backend>),
+    Vips(Vec<protocol::Vip>),
+    Vip(Box<protocol::Vip>),
     Removed(protocol::Removed),
 }
 
@@ -69,7 +76,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Inlets {
     pub requests: mpsc::Receiver<Request>,
-    pub resolutions: mpsc::Receiver<Resolution>,
+    pub news: mpsc::Receiver<News>,
     pub census: mpsc::Receiver<Census>,
 }
 
@@ -88,9 +95,7 @@ pub async fn run<D: Datapath>(
         let done = tokio::select! {
             () = &mut end => return,
             Some(observation) = controller.next_observation() => controller.observe(&observation),
-            Some(resolution) = inlets.resolutions.recv() => {
-                take_ways(controller, node, resolution, &mut inlets.resolutions)
-            }
+            Some(news) = inlets.news.recv() => take_news(controller, node, news, &mut inlets.news),
             Some(census) = inlets.census.recv() => {
                 controller.counted(census);
                 if let Some(links) = &links {
@@ -113,17 +118,22 @@ pub async fn run<D: Datapath>(
     }
 }
 
-/// Takes in a way and all that have come meanwhile.
-fn take_ways<D: Datapath>(
+/// Takes in what the kernel's tables say now, and all that has come meanwhile.
+fn take_news<D: Datapath>(
     controller: &mut Controller<D>,
     node: &mut Node,
-    first: Resolution,
-    more: &mut mpsc::Receiver<Resolution>,
+    first: News,
+    more: &mut mpsc::Receiver<News>,
 ) -> anyhow::Result<()> {
     let mut next = Some(first);
-    while let Some(resolution) = next {
-        node.learn_interface(&resolution);
-        controller.resolved(resolution.address, resolution.hop)?;
+    while let Some(news) = next {
+        match news {
+            News::Way(resolution) => {
+                node.learn_interface(&resolution);
+                controller.resolved(resolution.address, resolution.hop, resolution.gateway)?;
+            }
+            News::VlanDevices(devices) => controller.learn_vlan_devices(devices),
+        }
         next = more.try_recv().ok();
     }
     controller.settle()
@@ -142,31 +152,44 @@ fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) ->
             let found = found.ok_or_else(|| Problem::NotFound(Refusal::NoService(name).to_string()))?;
             Ok(Answer::Service(Box::new(found)))
         }
+        Ask::Vips => Ok(Answer::Vips(controller.vips())),
         Ask::Change(change) => {
-            let (service, backend) = change.subject();
-            let (service, backend) = (service.to_owned(), backend.map(str::to_owned));
-            let removes = matches!(
-                change,
-                Change::RemoveService { .. } | Change::RemoveBackend { .. }
-            );
-            controller.change(change).map_err(|error| problem(&error))?;
-            let name = backend
-                .as_ref()
-                .map_or_else(|| service.clone(), |backend| format!("{service}/{backend}"));
-            log::info!("changed at run time: {name}");
-            if removes {
-                return Ok(Answer::Removed(protocol::Removed { removed: name }));
-            }
-            let found = controller.service(node, &service).map_err(failed)?;
-            let mut found = found.ok_or_else(|| Problem::Failed(format!("{service:?} is gone")))?;
-            match backend {
-                None => Ok(Answer::Service(Box::new(found))),
-                Some(backend) => {
-                    let at = found.backends.iter().position(|one| one.name == backend);
-                    let at = at.ok_or_else(|| Problem::Failed(format!("{name:?} is gone")))?;
-                    Ok(Answer::Backend(Box::new(found.backends.swap_remove(at))))
-                }
-            }
+            controller
+                .change(Change::clone(&change))
+                .map_err(|error| problem(&error))?;
+            log::info!("changed at run time: {}", change.subject());
+            changed(controller, node, &change)
+        }
+    }
+}
+
+/// What has come of a change.
+fn changed<D: Datapath>(controller: &Controller<D>, node: &Node, change: &Change) -> Result<Answer, Problem> {
+    let subject = change.subject();
+    let gone = || Problem::Failed(format!("{subject} is gone"));
+    if matches!(
+        change,
+        Change::RemoveService { .. } | Change::RemoveBackend { .. }
+    ) {
+        let removed = subject.to_string();
+        return Ok(Answer::Removed(protocol::Removed { removed }));
+    }
+    let service = |name| {
+        let found = controller.service(node, name);
+        let found = found.map_err(|error| Problem::Failed(format!("{error:#}")))?;
+        found.ok_or_else(gone)
+    };
+    match subject {
+        Subject::Service(name) => Ok(Answer::Service(Box::new(service(name)?))),
+        Subject::Backend(name, backend) => {
+            let mut backends = service(name)?.backends.into_iter();
+            let found = backends.find(|one| one.name == backend);
+            Ok(Answer::Backend(Box::new(found.ok_or_else(gone)?)))
+        }
+        Subject::Vip(address) => {
+            let mut vips = controller.vips().into_iter();
+            let found = vips.find(|vip| vip.address == address);
+            Ok(Answer::Vip(Box::new(found.ok_or_else(gone)?)))
         }
     }
 }
@@ -174,7 +197,7 @@ fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) ->
 fn problem(error: &anyhow::Error) -> Problem {
     let text = format!("{error:#}");
     match error.downcast_ref::<Refusal>() {
-        Some(Refusal::NoService(_) | Refusal::NoBackend(..)) => Problem::NotFound(text),
+        Some(Refusal::NoService(_) | Refusal::NoBackend(..) | Refusal::NoVip(_)) => Problem::NotFound(text),
         Some(_) => Problem::Refused(text),
         None if error.is::<crate::config::Invalid>() => Problem::Refused(text),
         None => Problem::Failed(text),

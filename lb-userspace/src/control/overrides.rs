@@ -3,6 +3,9 @@
 //! They are carried out over the configuration file at each start. One that no longer fits the file is left out, with a
 //! warning.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs,
     io::{self, Write as _},
@@ -12,8 +15,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    config::{Limits, ServiceSpec, validate_set},
-    control::change::Change,
+    config::{Admin, Limits, Network, Setup, Unserved, validate_set},
+    control::change::{Change, Subject},
 };
 
 /// The changes, oldest first, without those that a later one has made void.
@@ -37,6 +40,14 @@ impl Overrides {
                 self.merge(service, backend, (*admin, *weight));
                 return;
             }
+            Change::SetVip {
+                address,
+                unserved,
+                ping,
+            } => {
+                self.merge_policy(*address, (*unserved, *ping));
+                return;
+            }
             Change::AddService { .. } | Change::AddBackend { .. } => false,
         };
         if !made_here {
@@ -44,34 +55,22 @@ impl Overrides {
         }
     }
 
-    /// Forgets the settings of backends that the file says as well: one that was drained and is ready again.
-    pub fn forget_restored(&mut self, file: &[ServiceSpec]) {
+    /// Forgets the settings that the file says as well: of a backend that was drained and is ready again.
+    pub fn forget_restored(&mut self, file: &Setup) {
         let changes = std::mem::take(&mut self.changes);
         let restored = |change: &Change| {
-            let Change::SetBackend {
-                service,
-                backend,
-                admin,
-                weight,
-            } = change
-            else {
-                return false;
-            };
-            let as_in_file = file
-                .iter()
-                .filter(|spec| spec.name == *service)
-                .flat_map(|spec| &spec.backends)
-                .filter(|spec| spec.name == *backend)
-                .any(|spec| {
-                    admin.is_none_or(|admin| admin == spec.admin)
-                        && weight.is_none_or(|weight| weight == spec.weight)
-                });
             // One that was removed or made here is not the file's.
-            as_in_file
-                && !changes.iter().any(|other| {
-                    other != change
-                        && (other.subject() == change.subject() || other.subject() == (service, None))
+            let is_alone = || {
+                !changes.iter().any(|other| {
+                    let subject = other.subject();
+                    let around = match change.subject() {
+                        Subject::Backend(service, _) => subject == Subject::Service(service),
+                        Subject::Service(_) | Subject::Vip(_) => false,
+                    };
+                    other != change && (subject == change.subject() || around)
                 })
+            };
+            is_in(file, change) && is_alone()
         };
         let kept = changes
             .iter()
@@ -81,25 +80,25 @@ impl Overrides {
         self.changes = kept;
     }
 
-    /// The services of the configuration file with the changes carried out, and a line for each change that does not fit.
+    /// What the configuration file sets up with the changes carried out, and a line for each change that does not fit.
     #[must_use]
-    pub fn over(&self, file: &[ServiceSpec], limits: &Limits) -> (Vec<ServiceSpec>, Vec<String>) {
-        let mut services = file.to_vec();
+    pub fn over(&self, file: &Setup, limits: &Limits) -> (Setup, Vec<String>) {
+        let mut setup = file.clone();
         let mut misfits = Vec::new();
         for change in &self.changes {
-            let mut changed = services.clone();
+            let mut changed = setup.clone();
             let refusal = match change.apply(&mut changed) {
                 Err(refusal) => Some(refusal.to_string()),
-                Ok(()) => validate_set(&changed, limits)
+                Ok(()) => validate_set(&changed.services, limits)
                     .err()
                     .map(|invalid| invalid.to_string()),
             };
             match refusal {
                 Some(refusal) => misfits.push(format!("a change made at run time no longer fits: {refusal}")),
-                None => services = changed,
+                None => setup = changed,
             }
         }
-        (services, misfits)
+        (setup, misfits)
     }
 
     /// How many changes there are.
@@ -168,7 +167,7 @@ impl Overrides {
         self.changes.retain(|change| {
             let here = index;
             index += 1;
-            if change.subject().0 != name || matches!(change, Change::RemoveService { .. }) {
+            if !change.subject().belongs_to(name) || matches!(change, Change::RemoveService { .. }) {
                 return true;
             }
             added |= Some(here) == last_added;
@@ -179,7 +178,7 @@ impl Overrides {
 
     /// Forgets all about a backend; gives whether it was made by a change.
     fn forget_backend(&mut self, service: &str, backend: &str) -> bool {
-        let about = |change: &Change| change.subject() == (service, Some(backend));
+        let about = |change: &Change| change.subject() == Subject::Backend(service, backend);
         let added = self
             .changes
             .iter()
@@ -189,17 +188,12 @@ impl Overrides {
         added
     }
 
-    fn merge(
-        &mut self,
-        service: &str,
-        backend: &str,
-        (admin, weight): (Option<crate::config::Admin>, Option<u16>),
-    ) {
+    fn merge(&mut self, service: &str, backend: &str, (admin, weight): (Option<Admin>, Option<u16>)) {
         let last = self
             .changes
             .iter_mut()
             .rev()
-            .find(|change| change.subject() == (service, Some(backend)));
+            .find(|change| change.subject() == Subject::Backend(service, backend));
         if let Some(Change::SetBackend {
             admin: old_admin,
             weight: old_weight,
@@ -218,6 +212,58 @@ impl Overrides {
             weight,
         });
     }
+
+    fn merge_policy(&mut self, vip: Network, (unserved, ping): (Option<Unserved>, Option<bool>)) {
+        for change in &mut self.changes {
+            if let Change::SetVip {
+                address,
+                unserved: old_unserved,
+                ping: old_ping,
+            } = change
+                && *address == vip
+            {
+                *old_unserved = unserved.or(*old_unserved);
+                *old_ping = ping.or(*old_ping);
+                return;
+            }
+        }
+        self.changes.push(Change::SetVip {
+            address: vip,
+            unserved,
+            ping,
+        });
+    }
+}
+
+/// Whether the file says what the change does.
+fn is_in(file: &Setup, change: &Change) -> bool {
+    match change {
+        Change::SetBackend {
+            service,
+            backend,
+            admin,
+            weight,
+        } => file
+            .services
+            .iter()
+            .filter(|spec| spec.name == *service)
+            .flat_map(|spec| &spec.backends)
+            .filter(|spec| spec.name == *backend)
+            .any(|spec| {
+                admin.is_none_or(|admin| admin == spec.admin)
+                    && weight.is_none_or(|weight| weight == spec.weight)
+            }),
+        Change::SetVip {
+            address,
+            unserved,
+            ping,
+        } => {
+            let policy = file.policy(*address);
+            unserved.is_none_or(|unserved| unserved == policy.unserved)
+                && ping.is_none_or(|ping| ping == policy.ping)
+        }
+        _ => false,
+    }
 }
 
 /// Name of the file with the changes, in the state directory.
@@ -227,122 +273,4 @@ pub const FILE: &str = "changes.json";
 #[must_use]
 pub fn file(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{
-        config::Admin,
-        control::change::tests::{backend, service},
-    };
-
-    fn set(name: &str, admin: Option<Admin>, weight: Option<u16>) -> Change {
-        Change::SetBackend {
-            service: "web".into(),
-            backend: name.into(),
-            admin,
-            weight,
-        }
-    }
-
-    #[test]
-    fn what_is_undone_leaves_no_trace() {
-        let mut overrides = Overrides::default();
-        overrides.push(Change::AddService {
-            service: service("api", 2, 1),
-        });
-        overrides.push(Change::AddBackend {
-            service: "api".into(),
-            backend: backend(2),
-        });
-        overrides.push(Change::RemoveService {
-            service: "api".into(),
-        });
-        assert!(overrides.is_empty());
-        overrides.push(set("b1", Some(Admin::Drain), None));
-        overrides.push(set("b1", None, Some(5)));
-        overrides.push(set("b1", Some(Admin::Ready), None));
-        assert_eq!(overrides.changes, [set("b1", Some(Admin::Ready), Some(5))]);
-    }
-
-    #[test]
-    fn changes_survive_on_disk() {
-        let state = tempfile::tempdir().unwrap();
-        assert!(Overrides::load(state.path()).unwrap().is_empty());
-        let mut overrides = Overrides::default();
-        overrides.push(Change::AddService {
-            service: service("api", 2, 1),
-        });
-        overrides.push(set("b1", Some(Admin::Drain), None));
-        overrides.save(state.path()).unwrap();
-        assert_eq!(Overrides::load(state.path()).unwrap(), overrides);
-        fs::write(file(state.path()), "[{}").unwrap();
-        assert!(format!("{:#}", Overrides::load(state.path()).unwrap_err()).contains("changes.json"));
-    }
-
-    #[test]
-    fn a_change_that_no_longer_fits_is_left_out_and_named() {
-        let mut overrides = Overrides::default();
-        overrides.push(set("b9", Some(Admin::Drain), None));
-        overrides.push(set("b1", Some(Admin::Drain), None));
-        let (services, misfits) = overrides.over(&[service("web", 1, 2)], &Limits::default());
-        assert_eq!(services[0].backends[0].admin, Admin::Drain);
-        assert_eq!(misfits.len(), 1);
-        assert!(misfits[0].contains("b9"), "{misfits:?}");
-    }
-
-    fn any_change() -> impl Strategy<Value = Change> {
-        let name = prop::sample::select(vec!["web", "api", "new"]);
-        (name, 1_u8..4, 0_u16..3, 0..5).prop_map(|(name, number, weight, kind)| match kind {
-            0 => Change::AddService {
-                service: service(name, number, 2),
-            },
-            1 => Change::RemoveService { service: name.into() },
-            2 => Change::AddBackend {
-                service: name.into(),
-                backend: backend(number),
-            },
-            3 => Change::RemoveBackend {
-                service: name.into(),
-                backend: format!("b{number}"),
-            },
-            _ => Change::SetBackend {
-                service: name.into(),
-                backend: format!("b{number}"),
-                admin: (weight == 0).then_some(Admin::Drain),
-                weight: Some(weight),
-            },
-        })
-    }
-
-    /// Order in a set means nothing.
-    fn sorted(mut services: Vec<ServiceSpec>) -> Vec<ServiceSpec> {
-        for service in &mut services {
-            service.backends.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        services.sort_by(|a, b| a.name.cmp(&b.name));
-        services
-    }
-
-    proptest! {
-        #[test]
-        fn forgetting_changes_nothing_that_matters(changes in prop::collection::vec(any_change(), 0..30)) {
-            let file = [service("web", 1, 2), service("api", 2, 1)];
-            let mut live = file.to_vec();
-            let mut overrides = Overrides::default();
-            for change in changes {
-                let mut next = live.clone();
-                if change.apply(&mut next).is_ok() && validate_set(&next, &Limits::default()).is_ok() {
-                    live = next;
-                    overrides.push(change);
-                }
-            }
-            let (restarted, misfits) = overrides.over(&file, &Limits::default());
-            prop_assert_eq!(misfits, Vec::<String>::new());
-            prop_assert_eq!(sorted(restarted), sorted(live));
-        }
-    }
 }

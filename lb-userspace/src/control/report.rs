@@ -1,17 +1,20 @@
 //! The state of things, as the API tells it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use anyhow::Result;
-use lb_common::{backend::BackendState, outcome::Outcome};
+use lb_common::{backend::BackendState, next_hop::Egress, outcome::Outcome};
 
 use crate::{
     api::protocol,
-    config::{AttachMode, BackendSpec, ServiceSpec},
-    control::{Controller, ids::Granted, mac},
-    datapath::{Datapath, attach::Attached},
+    config::{AttachMode, BackendSpec, Network, ServiceSpec, Unserved},
+    control::{Controller, ids::Granted, mac, warnings},
+    datapath::{Datapath, attach::Attached, nics},
     health::Health,
-    netlink::{self, Links, Resolution},
+    netlink::{self, Family, Links, Resolution},
 };
 
 /// What the control loop knows of the host.
@@ -19,6 +22,8 @@ use crate::{
 pub struct Node {
     pub started: Instant,
     pub attached: Vec<Attached>,
+    /// What stands in the program's way on them.
+    pub nics: Vec<String>,
     /// Names of the interfaces that next hops leave by, by index.
     pub interfaces: BTreeMap<u32, String>,
 }
@@ -26,8 +31,8 @@ pub struct Node {
 impl Node {
     /// Remembers the name of the interface that a next hop leaves by.
     pub fn learn_interface(&mut self, resolution: &Resolution) {
-        if let (Ok(hop), Some(name)) = (&resolution.hop, &resolution.interface) {
-            self.interfaces.insert(hop.ifindex, name.clone());
+        if let (Ok(way), Some(name)) = (&resolution.hop, &resolution.interface) {
+            self.interfaces.insert(way.hop.ifindex, name.clone());
         }
     }
 
@@ -35,10 +40,13 @@ impl Node {
     /// holds.
     pub async fn look(&mut self, links: &Links) {
         match links.all().await {
-            Ok(links) => self
-                .attached
-                .iter_mut()
-                .for_each(|attached| attached.look(&links)),
+            Ok(links) => {
+                for attached in &mut self.attached {
+                    attached.look(&links);
+                }
+                let attached = self.attached.iter();
+                self.nics = nics::warnings(&links, attached.map(|one| (one.name.as_str(), one.mode)));
+            }
             Err(error) => log::warn!("interfaces are not looked at: {error:#}"),
         }
     }
@@ -90,6 +98,7 @@ impl<D: Datapath> Controller<D> {
     /// When the counters cannot be read.
     pub fn services(&self, node: &Node) -> Result<Vec<protocol::Service>> {
         let services: Result<Vec<_>> = self
+            .setup
             .services
             .iter()
             .map(|service| self.describe(node, service))
@@ -104,11 +113,33 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the counters cannot be read.
     pub fn service(&self, node: &Node, name: &str) -> Result<Option<protocol::Service>> {
-        self.services
+        self.setup
+            .services
             .iter()
             .find(|service| service.name == name)
             .map(|service| self.describe(node, service))
             .transpose()
+    }
+
+    /// All VIPs, by address.
+    #[must_use]
+    pub fn vips(&self) -> Vec<protocol::Vip> {
+        let mut services: BTreeMap<Network, BTreeSet<&str>> = BTreeMap::new();
+        for service in &self.setup.services {
+            for vip in &service.vips {
+                services.entry(vip.network).or_default().insert(&service.name);
+            }
+        }
+        let described = services.into_iter().map(|(address, services)| {
+            let policy = self.setup.policy(address);
+            protocol::Vip {
+                address,
+                unserved: policy.unserved,
+                ping: policy.ping,
+                services: services.into_iter().map(str::to_owned).collect(),
+            }
+        });
+        described.collect()
     }
 
     fn describe(&self, node: &Node, service: &ServiceSpec) -> Result<protocol::Service> {
@@ -118,7 +149,7 @@ impl<D: Datapath> Controller<D> {
             .backends
             .iter()
             .filter_map(with_id)
-            .map(|(backend, granted)| self.describe_backend(node, backend, granted))
+            .map(|(backend, granted)| self.describe_backend(node, service, backend, granted))
             .collect();
         let mut backends = backends?;
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -131,6 +162,10 @@ impl<D: Datapath> Controller<D> {
             vips: service.vips.clone(),
             mode: service.mode,
             algorithm: service.algorithm,
+            mtu: service.mtu,
+            fragments: service.fragments,
+            checksum: service.checksum,
+            quic: service.quic,
             check: service.check.clone(),
             counters: traffic.into(),
             backends,
@@ -140,13 +175,14 @@ impl<D: Datapath> Controller<D> {
     fn describe_backend(
         &self,
         node: &Node,
+        service: &ServiceSpec,
         backend: &BackendSpec,
         granted: Granted,
     ) -> Result<protocol::Backend> {
         let health = self.health(granted);
-        let next_hop = self.hops.get(backend.address).map(|hop| protocol::NextHop {
-            interface: node.name_of(hop.ifindex),
-            mac: mac(hop.destination_mac),
+        let next_hop = self.hops.get(backend.address).map(|way| protocol::NextHop {
+            interface: node.name_of(way.hop.ifindex),
+            mac: mac(way.hop.destination_mac),
         });
         Ok(protocol::Backend {
             name: backend.name.clone(),
@@ -154,13 +190,14 @@ impl<D: Datapath> Controller<D> {
             port: backend.port,
             weight: backend.weight,
             admin: backend.admin,
+            server_id: backend.server_id,
             health: match health {
                 None => protocol::Health::Unchecked,
                 Some((Health::Checking, _)) => protocol::Health::Checking,
                 Some((Health::Up, _)) => protocol::Health::Up,
                 Some((Health::Down, _)) => protocol::Health::Down,
             },
-            state: match self.state(backend, granted) {
+            state: match self.state(service, backend, granted) {
                 BackendState::Up => protocol::State::Up,
                 BackendState::Drain => protocol::State::Drain,
                 BackendState::Down | BackendState::Free => protocol::State::Down,
@@ -196,31 +233,81 @@ impl<D: Datapath> Controller<D> {
                     attached.name
                 ));
             }
-            if !netlink::forwarding(&attached.name) {
-                warnings.push(format!(
-                    "interface {0}: net.ipv4.conf.{0}.forwarding is 0: replies leave by the way their client's packets came, not by the routes",
-                    attached.name
-                ));
+            for family in self.translated_families() {
+                if !netlink::forwarding(&attached.name, family) {
+                    warnings.push(warnings::not_forwarding(&attached.name, family));
+                }
+            }
+            if self.asks_ipv6_routes()
+                && netlink::forwarding("all", Family::Ipv6)
+                && !netlink::forwarding(&attached.name, Family::Ipv6)
+            {
+                warnings.push(warnings::forwarding_unseen(&attached.name));
             }
         }
-        for service in &self.services {
+        warnings.extend_from_slice(&node.nics);
+        for service in &self.setup.services {
             for backend in &service.backends {
                 warnings.extend(self.way_warning(node, service, backend));
             }
+            warnings.extend(self.narrow_ways(node, service));
         }
         warnings
     }
 
+    /// The families of VIPs whose replies come back through us.
+    fn translated_families(&self) -> Vec<Family> {
+        let translating = self
+            .setup
+            .services
+            .iter()
+            .filter(|service| service.mode.forward().translates());
+        let vips: Vec<_> = translating.flat_map(|service| &service.vips).collect();
+        let mut families = Vec::new();
+        if vips.iter().any(|vip| vip.network.base().is_ipv4()) {
+            families.push(Family::Ipv4);
+        }
+        if vips.iter().any(|vip| vip.network.base().is_ipv6()) {
+            families.push(Family::Ipv6);
+        }
+        families
+    }
+
+    /// Whether the kernel's routes decide about what comes to an IPv6 VIP and is for no service.
+    fn asks_ipv6_routes(&self) -> bool {
+        let vips = self.setup.services.iter().flat_map(|service| &service.vips);
+        let mut addresses = vips.map(|vip| vip.network);
+        addresses
+            .any(|address| address.base().is_ipv6() && self.setup.policy(address).unserved == Unserved::Auto)
+    }
+
+    fn narrow_ways(&self, node: &Node, service: &ServiceSpec) -> Vec<String> {
+        let families = service
+            .vips
+            .iter()
+            .map(|vip| vip.network.base().is_ipv4())
+            .collect();
+        let narrow = warnings::Narrow {
+            service: &service.name,
+            mode: service.mode.forward(),
+            families: &families,
+        };
+        narrow.warnings(service.backends.iter().filter_map(|backend| {
+            let way = self.hops.get(backend.address)?;
+            let interface = node.name_of(way.hop.ifindex);
+            Some((backend.name.as_str(), interface, backend.address.is_ipv4(), way))
+        }))
+    }
+
     fn way_warning(&self, node: &Node, service: &ServiceSpec, backend: &BackendSpec) -> Option<String> {
         let name = format!("backend {}/{}", service.name, backend.name);
-        let Some(hop) = self.hops.get(backend.address) else {
-            let reason = self.hops.why_not(backend.address)?;
+        let mode = service.mode.forward();
+        if let Some(reason) = self.hops.why_not(backend.address, mode) {
             return Some(format!("{name}: no next hop: {reason}"));
-        };
+        }
+        let Egress { hop, .. } = self.hops.get(backend.address)?;
         let interface = node.name_of(hop.ifindex);
         let bypasses = !node.attached.iter().any(|attached| attached.index == hop.ifindex);
-        bypasses.then(|| {
-            format!("{name} is reached by interface {interface}, which xlb is not attached to: its replies are not translated")
-        })
+        bypasses.then(|| warnings::not_attached(&name, &interface, mode))
     }
 }

@@ -1,5 +1,7 @@
 //! The controller on a data plane in memory: what a restart, a failure and a change do to it.
 
+mod vips;
+
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -8,7 +10,8 @@ use std::{
 
 use lb_common::{
     backend::{BackendState, BackendWord},
-    next_hop::NextHop,
+    maps::switches,
+    next_hop::{Egress, NextHop, VlanDevice, Vlans},
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -21,16 +24,23 @@ use super::{
     controller::{CheckKey, Controller, Outlets},
 };
 use crate::{
-    config::{Admin, CheckKind, CheckSpec, Limits, ServiceSpec},
+    config::{Admin, CheckKind, CheckSpec, Config, Limits, ServiceSpec},
     datapath::memory::MemoryDatapath,
     health::{Observation, ProbeError},
 };
 
-const HOP: NextHop = NextHop {
-    ifindex: 3,
-    destination_mac: [2; 6],
-    source_mac: [4; 6],
-};
+fn way() -> Egress {
+    let hop = NextHop {
+        ifindex: 3,
+        destination_mac: [2; 6],
+        source_mac: [4; 6],
+        ..NextHop::default()
+    };
+    Egress {
+        hop,
+        ..Egress::default()
+    }
+}
 
 struct Rig {
     state: TempDir,
@@ -67,8 +77,13 @@ impl Rig {
         file: &[ServiceSpec],
     ) -> (Controller<MemoryDatapath>, mpsc::Sender<Observation<CheckKey>>) {
         let (waiting, observations) = mpsc::channel(8);
-        let (state, outlets) = (self.state.path().to_owned(), self.outlets.clone());
-        let controller = Controller::adopt(datapath, file, &self.limits, state, outlets, observations);
+        let mut config = Config {
+            limits: self.limits.clone(),
+            services: file.to_vec(),
+            ..Config::default()
+        };
+        config.node.state_dir = self.state.path().to_owned();
+        let controller = Controller::adopt(datapath, &config, self.outlets.clone(), observations);
         (controller.unwrap(), waiting)
     }
 }
@@ -196,7 +211,7 @@ async fn changes_at_run_time_hold_over_a_restart() {
         })
         .unwrap();
     assert_eq!(states(&first)[2], BackendState::Drain, "nobody knows the way yet");
-    first.resolved(backend(3).address, Ok(HOP)).unwrap();
+    first.resolved(backend(3).address, Ok(way()), None).unwrap();
     first.settle().unwrap();
     let words = first.datapath.words.clone();
     let second = rig.start(first.datapath, &file);
@@ -358,17 +373,17 @@ async fn what_cannot_be_done_changes_nothing() {
             .count()
     };
     assert_eq!(in_use(&controller.datapath), in_use(&before));
-    assert_eq!(controller.services, [service("web", 1, 2)]);
+    assert_eq!(controller.setup.services, [service("web", 1, 2)]);
     let restarted = rig.start(controller.datapath, &[service("web", 1, 2)]);
-    assert_eq!(restarted.services, [service("web", 1, 2)]);
+    assert_eq!(restarted.setup.services, [service("web", 1, 2)]);
 }
 
 #[tokio::test]
 async fn a_next_hop_is_there_before_a_word_names_it() {
     let rig = Rig::new();
     let mut controller = rig.start(MemoryDatapath::default(), &[service("web", 1, 2)]);
-    let hop = HOP;
-    controller.resolved(backend(1).address, Ok(hop)).unwrap();
+    let hop = way();
+    controller.resolved(backend(1).address, Ok(hop), None).unwrap();
     controller.settle().unwrap();
     let index = word(&controller, 1).next_hop();
     assert_eq!(controller.datapath.snapshot.next_hops[&index], hop);
@@ -397,4 +412,42 @@ async fn what_failed_is_tried_again() {
     controller.datapath.out_of_memory = false;
     controller.settle().unwrap();
     assert!(controller.datapath.tables[&0].iter().all(|&id| id == 1));
+}
+
+#[tokio::test]
+async fn vlan_devices_come_and_go_and_are_looked_at_only_while_there_are_any() {
+    let device = |id| VlanDevice {
+        ifindex: 2,
+        vlans: Vlans::of(&[(0x8100, id)]),
+        ..VlanDevice::default()
+    };
+    let looked_at = |controller: &Controller<MemoryDatapath>| {
+        controller.datapath.snapshot.switches & switches::VLAN_DEVICES != 0
+    };
+    let (rig, file) = (Rig::new(), [service("web", 1, 1)]);
+    let mut first = rig.start(MemoryDatapath::default(), &file);
+    first.learn_vlan_devices([(4, device(10)), (5, device(20))].into());
+    first.settle().unwrap();
+    assert!(looked_at(&first));
+    let mut second = rig.start(first.datapath, &file);
+    second.learn_vlan_devices([(5, device(30))].into());
+    second.settle().unwrap();
+    assert_eq!(second.datapath.snapshot.vlan_devices, [(5, device(30))].into());
+    assert!(looked_at(&second));
+    second.learn_vlan_devices([].into());
+    second.settle().unwrap();
+    assert!(second.datapath.snapshot.vlan_devices.is_empty());
+    assert!(!looked_at(&second));
+}
+
+#[tokio::test]
+async fn a_way_over_a_router_is_a_way_in_nat() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[service("web", 1, 1)]);
+    let gateway = Some(IpAddr::from([10, 0, 0, 254]));
+    controller
+        .resolved(backend(1).address, Ok(way()), gateway)
+        .unwrap();
+    controller.settle().unwrap();
+    assert_eq!(states(&controller), [BackendState::Up]);
 }

@@ -15,7 +15,11 @@ use nix::{
 
 use crate::{
     config::{AttachMode, Interface},
-    datapath::pins::{self, Pins},
+    datapath::{
+        interfaces,
+        pins::{self, Pins},
+        preflight,
+    },
     netlink::{Link, Links, XdpMode as Mode},
 };
 
@@ -142,10 +146,11 @@ async fn attach_one(
         }
         let_go(links, interface, &pin).await?;
     }
-    if let Err(error) = attach_anew(program, &pin, interface, interface.mode) {
+    let mtu = links.get(&interface.name).await?.map_or(0, |link| link.mtu);
+    if let Err(error) = attach_anew(program, &pin, interface, (interface.mode, mtu)) {
         // Packets go on in the mode of before: it is the wish for another one that failed.
         if let Some(mode) = before
-            && let Err(lost) = attach_anew(program, &pin, interface, mode)
+            && let Err(lost) = attach_anew(program, &pin, interface, (mode, mtu))
         {
             log::error!("interface {}: is without the program: {lost:#}", interface.name);
         }
@@ -188,14 +193,14 @@ fn attach_anew(
     program: &mut Xdp,
     pin: &std::path::Path,
     interface: &Interface,
-    mode: AttachMode,
+    (mode, mtu): (AttachMode, u32),
 ) -> Result<()> {
     let index = if_nametoindex(interface.name.as_str()).context("it has gone away")?;
-    let native = || (XdpMode::Driver, "native");
+    let mut try_mode = |mode, name| try_mode(program, (index, mtu), (mode, name));
     let id = match mode {
-        AttachMode::Native => try_mode(program, index, native())?,
-        AttachMode::Generic => try_mode(program, index, (XdpMode::Skb, "generic"))?,
-        AttachMode::Auto => match try_mode(program, index, native()) {
+        AttachMode::Native => try_mode(XdpMode::Driver, "native")?,
+        AttachMode::Generic => try_mode(XdpMode::Skb, "generic")?,
+        AttachMode::Auto => match try_mode(XdpMode::Driver, "native") {
             Ok(id) => id,
             Err(error) if error.is::<Taken>() => return Err(error),
             Err(error) => {
@@ -203,7 +208,7 @@ fn attach_anew(
                     "interface {}: {error:#}; trying generic mode, several times slower",
                     interface.name
                 );
-                try_mode(program, index, (XdpMode::Skb, "generic"))?
+                try_mode(XdpMode::Skb, "generic")?
             }
         },
     };
@@ -223,7 +228,7 @@ struct Taken;
 
 fn try_mode(
     program: &mut Xdp,
-    index: u32,
+    (index, mtu): (u32, u32),
     (mode, name): (XdpMode, &str),
 ) -> Result<aya::programs::xdp::XdpLinkId> {
     let error = match program.attach_to_if_index(index, mode) {
@@ -236,8 +241,9 @@ fn try_mode(
             "its driver cannot run XDP programs in native mode: choose another interface, or set mode = \"generic\" for it, which is several times slower"
         ),
         Some(Errno::ERANGE | Errno::EINVAL) => {
+            let remedy = interfaces::remedy(mtu, preflight::kernel()?);
             bail!(
-                "the driver refuses XDP in {name} mode with the interface's settings: lower its MTU, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …'), or set mode = \"generic\" for it, which is several times slower"
+                "the driver refuses XDP in {name} mode with the interface's settings: {remedy}, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …'), or set mode = \"generic\" for it, which is several times slower"
             )
         }
         _ => Err(error).with_context(|| format!("attach the program in {name} mode")),

@@ -1,25 +1,27 @@
 //! The kernel's side of [`Datapath`]: typed handles on the maps.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{
-        Array, ArrayOfMaps, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues,
+        Array, ArrayOfMaps, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray,
+        PerCpuValues, lpm_trie,
     },
-    util::nr_cpus,
 };
 use lb_common::{
     addr::Addr,
     backend::{Backend, BackendState, BackendWord},
     limits::SLOTS,
     maps,
-    next_hop::NextHop,
+    next_hop::{Egress, VlanDevice},
     outcome::Outcome,
-    service::{Service, ServiceKey},
+    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
     traffic::{Count, Traffic},
 };
 
-use crate::datapath::{Datapath, Snapshot, mapped::MappedArray};
+use crate::datapath::{Datapath, Snapshot, cpus, mapped::MappedArray};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h).
 const MMAPABLE: u32 = 1 << 10;
@@ -29,13 +31,20 @@ type SlotTable = Array<MapData, u32>;
 /// The maps of a loaded program.
 pub struct BpfDatapath {
     services: HashMap<MapData, ServiceKey, Service>,
-    vips: HashMap<MapData, Addr, u32>,
+    vips: HashMap<MapData, Addr, Vip>,
+    networks: LpmTrie<MapData, Addr, Vip>,
+    ports: LpmTrie<MapData, PortKey, Service>,
+    quic_servers: HashMap<MapData, QuicServerKey, u32>,
+    hairpins: HashMap<MapData, Addr, u32>,
+    sources: Array<MapData, Addr>,
+    vlan_devices: HashMap<MapData, u32, VlanDevice>,
+    switches: MappedArray,
     slots: ArrayOfMaps<MapData, SlotTable>,
     /// Stands in for the table of a service that is gone: names no backend.
     empty: SlotTable,
     backends: Array<MapData, Backend>,
     words: MappedArray,
-    next_hops: Array<MapData, NextHop>,
+    next_hops: Array<MapData, Egress>,
     outcomes: PerCpuArray<MapData, Count>,
     service_traffic: PerCpuArray<MapData, Traffic>,
     backend_traffic: PerCpuArray<MapData, Traffic>,
@@ -48,9 +57,17 @@ impl BpfDatapath {
     /// When the object lacks one of them or has it in another shape.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let words: Array<MapData, u64> = take(ebpf, maps::BACKEND_WORDS)?;
+        let switches: Array<MapData, u32> = take(ebpf, maps::SWITCHES)?;
         Ok(Self {
             services: take(ebpf, maps::SERVICES)?,
             vips: take(ebpf, maps::VIPS)?,
+            networks: take(ebpf, maps::NETWORKS)?,
+            ports: take(ebpf, maps::PORTS)?,
+            quic_servers: take(ebpf, maps::QUIC_SERVERS)?,
+            hairpins: take(ebpf, maps::HAIRPINS)?,
+            sources: take(ebpf, maps::SOURCES)?,
+            vlan_devices: take(ebpf, maps::VLAN_DEVICES)?,
+            switches: MappedArray::new(switches.map().fd(), switches.len())?,
             slots: take(ebpf, maps::SLOTS)?,
             empty: SlotTable::create(SLOTS, MMAPABLE).context("make a slot table")?,
             backends: take(ebpf, maps::BACKENDS)?,
@@ -61,18 +78,8 @@ impl BpfDatapath {
             backend_traffic: take(ebpf, maps::BACKEND_TRAFFIC)?,
         })
     }
-}
 
-impl Datapath for BpfDatapath {
-    fn snapshot(&self) -> Result<Snapshot> {
-        let mut snapshot = Snapshot::default();
-        for entry in self.services.iter() {
-            let (key, service) = entry.context("read the services")?;
-            snapshot.services.insert(key.into(), service);
-        }
-        for vip in self.vips.keys() {
-            snapshot.vips.insert(vip.context("read the VIPs")?.words());
-        }
+    fn read_backends(&self, snapshot: &mut Snapshot) -> Result<()> {
         for id in 1..self.backends.len() {
             let word = BackendWord(self.words.load(id));
             if word.generation() != 0 {
@@ -84,11 +91,41 @@ impl Datapath for BpfDatapath {
             }
         }
         for index in 1..self.next_hops.len() {
-            let hop = self.next_hops.get(&index, 0).context("read the next hops")?;
-            if hop.ifindex != 0 {
-                snapshot.next_hops.insert(index, hop);
+            let way = self.next_hops.get(&index, 0).context("read the next hops")?;
+            if way.hop.ifindex != 0 {
+                snapshot.next_hops.insert(index, way);
             }
         }
+        Ok(())
+    }
+
+    fn read_sources(&self) -> Result<BTreeMap<u32, Addr>> {
+        let mut sources = BTreeMap::new();
+        for index in 0..self.sources.len() {
+            let address = self.sources.get(&index, 0).context("read the sources")?;
+            if !address.is_none() {
+                sources.insert(index, address);
+            }
+        }
+        Ok(sources)
+    }
+}
+
+impl Datapath for BpfDatapath {
+    fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot {
+            services: all(self.services.iter()).context("read the services")?,
+            vips: all(self.vips.iter()).context("read the VIPs")?,
+            networks: prefixes(self.networks.iter()).context("read the networks")?,
+            ports: prefixes(self.ports.iter()).context("read the ports")?,
+            quic_servers: all(self.quic_servers.iter()).context("read the QUIC server IDs")?,
+            hairpins: all(self.hairpins.iter()).context("read the hairpins")?,
+            sources: self.read_sources()?,
+            vlan_devices: all(self.vlan_devices.iter()).context("read the VLAN devices")?,
+            switches: self.switches.load_half(0),
+            ..Snapshot::default()
+        };
+        self.read_backends(&mut snapshot)?;
         Ok(snapshot)
     }
 
@@ -102,9 +139,9 @@ impl Datapath for BpfDatapath {
         self.words.store(id, word.0);
     }
 
-    fn put_next_hop(&mut self, index: u32, hop: &NextHop) -> Result<()> {
+    fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()> {
         self.next_hops
-            .set(index, hop, 0)
+            .set(index, way, 0)
             .with_context(|| format!("write next hop {index}"))
     }
 
@@ -139,12 +176,74 @@ impl Datapath for BpfDatapath {
         gone(self.services.remove(key)).context("remove a service")
     }
 
-    fn put_vip(&mut self, vip: &Addr) -> Result<()> {
-        self.vips.insert(vip, 1, 0).context("write a VIP")
+    fn put_vip(&mut self, address: &Addr, vip: &Vip) -> Result<()> {
+        self.vips.insert(address, vip, 0).context("write a VIP")
     }
 
-    fn remove_vip(&mut self, vip: &Addr) -> Result<()> {
-        gone(self.vips.remove(vip)).context("remove a VIP")
+    fn remove_vip(&mut self, address: &Addr) -> Result<()> {
+        gone(self.vips.remove(address)).context("remove a VIP")
+    }
+
+    fn put_network(&mut self, prefix_len: u32, base: &Addr, vip: &Vip) -> Result<()> {
+        let key = lpm_trie::Key::new(prefix_len, *base);
+        self.networks.insert(&key, vip, 0).context("write a network")
+    }
+
+    fn remove_network(&mut self, prefix_len: u32, base: &Addr) -> Result<()> {
+        let key = lpm_trie::Key::new(prefix_len, *base);
+        gone(self.networks.remove(&key)).context("remove a network")
+    }
+
+    fn put_ports(&mut self, prefix_len: u32, first: &PortKey, service: &Service) -> Result<()> {
+        let key = lpm_trie::Key::new(prefix_len, *first);
+        self.ports
+            .insert(&key, service, 0)
+            .with_context(|| format!("write ports of service {}", service.id))
+    }
+
+    fn remove_ports(&mut self, prefix_len: u32, first: &PortKey) -> Result<()> {
+        let key = lpm_trie::Key::new(prefix_len, *first);
+        gone(self.ports.remove(&key)).context("remove ports")
+    }
+
+    fn put_quic_server(&mut self, server: &QuicServerKey, backend: u32) -> Result<()> {
+        self.quic_servers
+            .insert(server, backend, 0)
+            .with_context(|| format!("write the QUIC server ID of backend {backend}"))
+    }
+
+    fn remove_quic_server(&mut self, server: &QuicServerKey) -> Result<()> {
+        gone(self.quic_servers.remove(server)).context("remove a QUIC server ID")
+    }
+
+    fn put_hairpin(&mut self, address: &Addr, backends: u32) -> Result<()> {
+        self.hairpins
+            .insert(address, backends, 0)
+            .context("write a hairpin")
+    }
+
+    fn remove_hairpin(&mut self, address: &Addr) -> Result<()> {
+        gone(self.hairpins.remove(address)).context("remove a hairpin")
+    }
+
+    fn put_source(&mut self, index: u32, address: &Addr) -> Result<()> {
+        self.sources
+            .set(index, address, 0)
+            .with_context(|| format!("write source {index}"))
+    }
+
+    fn put_vlan_device(&mut self, ifindex: u32, device: &VlanDevice) -> Result<()> {
+        self.vlan_devices
+            .insert(ifindex, device, 0)
+            .with_context(|| format!("write VLAN device {ifindex}"))
+    }
+
+    fn remove_vlan_device(&mut self, ifindex: u32) -> Result<()> {
+        gone(self.vlan_devices.remove(&ifindex)).context("remove a VLAN device")
+    }
+
+    fn set_switches(&mut self, switches: u32) {
+        self.switches.fill(&[switches]);
     }
 
     fn reset_service_traffic(&mut self, id: u32) -> Result<()> {
@@ -190,8 +289,24 @@ fn traffic(map: &PerCpuArray<MapData, Traffic>, id: u32) -> Result<Traffic, MapE
 }
 
 fn zeros() -> Result<PerCpuValues<Traffic>> {
-    let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
+    let cpus = cpus::possible()? as usize;
     PerCpuValues::try_from(vec![Traffic::default(); cpus]).context("make a zero for each CPU")
+}
+
+/// The entries of a map.
+fn all<K: Ord, V>(
+    entries: impl Iterator<Item = Result<(K, V), MapError>>,
+) -> Result<BTreeMap<K, V>, MapError> {
+    entries.collect()
+}
+
+/// The entries of a trie, by the length of the prefix and its first key.
+fn prefixes<K: Ord + Pod, V>(
+    entries: impl Iterator<Item = Result<(lpm_trie::Key<K>, V), MapError>>,
+) -> Result<BTreeMap<(u32, K), V>, MapError> {
+    entries
+        .map(|entry| entry.map(|(key, value)| ((key.prefix_len(), key.data()), value)))
+        .collect()
 }
 
 /// An entry that is not there is removed already.

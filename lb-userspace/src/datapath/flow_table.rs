@@ -1,7 +1,9 @@
 //! Ageing and counting of the remembered flows.
 //!
-//! The program takes an expired flow for none, and the LRU reuses its entry, so nothing depends on this sweep but the numbers
-//! that people see and the room that the table keeps.
+//! A flow ends here. The program takes an expired one for none where its five-tuple or source port is asked for anew, but a reply,
+//! or a TCP packet that is no SYN, goes on with what it finds: until this sweep has removed the entry, it revives the flow.
+//! So a flow lasts for its timeout, [`GRACE`] and the pause between two sweeps at most, and while no agent runs, until the LRU
+//! takes its entry.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::{
     conn::{Flow, Reply, Timeouts},
     flow::FlowKey,
@@ -75,45 +77,64 @@ impl FlowTable {
     /// When the tables cannot be read.
     pub fn sweep(&mut self) -> Result<Census> {
         let now = now()?;
+        let (census, ended) = self.sweep_flows(now)?;
+        self.sweep_replies(&ended)?;
+        Ok(census)
+    }
+
+    /// Counts the living flows and removes the others, which it gives.
+    fn sweep_flows(&mut self, now: u64) -> Result<(Census, HashSet<FlowKey>)> {
         let mut census = Census::default();
+        let mut ended = HashSet::new();
+        for key in walk(self.flows.keys(), self.capacity)? {
+            let Ok(flow) = self.flows.get(&key, 0) else {
+                continue;
+            };
+            if self.is_over(&flow, now) {
+                // An entry that the LRU has taken meanwhile is gone already.
+                drop(self.flows.remove(&key));
+                ended.insert(key);
+            } else {
+                census.total += 1;
+                *census.by_backend.entry(flow.backend).or_default() += 1;
+            }
+        }
+        Ok((census, ended))
+    }
+
+    /// Removes the reply entries of flows that have `ended`, and of those that have been gone for a sweep.
+    fn sweep_replies(&mut self, ended: &HashSet<FlowKey>) -> Result<()> {
         let mut orphans = HashSet::new();
-        // A walk that loses its place because an entry went away begins anew, so it needs an end of its own.
-        let keys: HashSet<FlowKey> = self
-            .replies
-            .keys()
-            .take(2 * self.capacity)
-            .collect::<Result<_, _>>()?;
-        for key in keys {
+        for key in walk(self.replies.keys(), self.capacity)? {
             let Ok(reply) = self.replies.get(&key, 0) else {
                 continue;
             };
-            match self.flows.get(&reply.flow, 0) {
-                Ok(flow) if flow.backend == reply.backend => {
-                    if self.is_over(&flow, now) {
-                        self.remove(&key, &reply.flow);
-                    } else {
-                        census.total += 1;
-                        *census.by_backend.entry(flow.backend).or_default() += 1;
-                    }
-                }
-                _ if self.orphans.contains(&key) => drop(self.replies.remove(&key)),
-                _ => drop(orphans.insert(key)),
+            let flow = self.flows.get(&reply.flow, 0);
+            if flow.is_ok_and(|flow| flow.backend == reply.backend) {
+                continue;
+            }
+            if ended.contains(&reply.flow) || self.orphans.contains(&key) {
+                drop(self.replies.remove(&key));
+            } else {
+                orphans.insert(key);
             }
         }
         self.orphans = orphans;
-        Ok(census)
+        Ok(())
     }
 
     fn is_over(&self, flow: &Flow, now: u64) -> bool {
         let grace = u64::try_from(GRACE.as_nanos()).unwrap_or(u64::MAX);
         flow.is_expired(now.saturating_sub(grace), &self.timeouts)
     }
+}
 
-    /// An entry that the LRU has taken meanwhile is gone already.
-    fn remove(&mut self, reply: &FlowKey, flow: &FlowKey) {
-        drop(self.flows.remove(flow));
-        drop(self.replies.remove(reply));
-    }
+/// All keys of a table. A walk that loses its place because an entry went away begins anew, so it needs an end of its own.
+fn walk(
+    keys: impl Iterator<Item = Result<FlowKey, MapError>>,
+    capacity: usize,
+) -> Result<HashSet<FlowKey>, MapError> {
+    keys.take(2 * capacity).collect()
 }
 
 /// The clock that the program stamps flows with.

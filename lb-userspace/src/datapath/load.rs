@@ -6,32 +6,41 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, MapInfo, MapType},
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError, Xdp},
 };
 use lb_common::{
     addr::Addr,
     backend::Backend,
-    conn::{Flow, Reply, Timeouts},
+    conn::{Flow, Fragment, FragmentKey, Reply, Timeouts},
     flow::FlowKey,
     limits,
     maps::{self, PINNED},
-    next_hop::NextHop,
+    next_hop::{Egress, VlanDevice},
     outcome::Outcome,
-    service::{Service, ServiceKey},
+    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    settings::{Options, Outer, Own, Translation},
     traffic::{Count, Traffic},
 };
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use crate::datapath::pins::{self, Pins};
+use crate::datapath::{
+    cpus,
+    pins::{self, Pins},
+};
 
 /// The BPF object, built with this binary.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb-xdp"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb-xdp"));
 
 /// What is fixed when the program is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub hash_key: [u64; 2],
     pub timeouts: Timeouts,
+    /// With `multi_buffer` the program is the one for frames longer than one buffer.
+    pub options: Options,
+    pub own: Own,
+    pub outer: Outer,
+    pub translation: Translation,
     pub capacity: Capacity,
     /// Whether each packet is logged.
     pub log_packets: bool,
@@ -80,7 +89,7 @@ impl Room {
 /// # Errors
 /// When pinned maps have other sizes than the settings ask for, or the kernel refuses program or maps.
 pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
-    let shapes = shapes(settings.capacity);
+    let shapes = shapes(settings.capacity, cpus::possible()?);
     for shape in &shapes {
         check_pinned(pins, shape)?;
     }
@@ -93,6 +102,10 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
     loader
         .override_global(maps::HASH_KEY, &settings.hash_key, true)
         .override_global(maps::TIMEOUTS, &settings.timeouts, true)
+        .override_global(maps::OPTIONS, &settings.options, true)
+        .override_global(maps::OWN, &settings.own, true)
+        .override_global(maps::OUTER, &settings.outer, true)
+        .override_global(maps::TRANSLATION, &settings.translation, true)
         .override_global(aya_log::LEVEL, &level, true);
     for shape in &shapes {
         loader.map_max_entries(shape.name, shape.room.entries());
@@ -101,14 +114,24 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
         loader.map_pin_path(name, pins.map(name));
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| not_made(error, &shapes))?;
-    let program = xdp(&mut ebpf)?;
+    let name = if settings.options.multi_buffer == 0 {
+        maps::PROGRAM
+    } else {
+        maps::FRAGS_PROGRAM
+    };
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the BPF object has no program {name}"))?;
+    let program: &mut Xdp = program
+        .try_into()
+        .with_context(|| format!("the BPF object's program {name} is not XDP"))?;
     undisturbed(|| program.load())?.map_err(refused)?;
     Ok(ebpf)
 }
 
 /// Runs `act` while other threads take this one's signals: the verifier gives up when one comes (EAGAIN), and aya then asks for
 /// its log, which takes seconds.
-fn undisturbed<T>(act: impl FnOnce() -> T) -> Result<T> {
+pub(crate) fn undisturbed<T>(act: impl FnOnce() -> T) -> Result<T> {
     let before = SigSet::all()
         .thread_swap_mask(SigmaskHow::SIG_BLOCK)
         .context("hold signals back")?;
@@ -117,15 +140,17 @@ fn undisturbed<T>(act: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// The XDP program of a loaded object.
+/// The XDP program of a loaded object: the one of the two that was loaded.
 ///
 /// # Errors
 /// When the object is not ours.
 pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf
-        .program_mut(maps::PROGRAM)
-        .context("the BPF object has no program")?;
-    program.try_into().context("the BPF object's program is not XDP")
+    let programs = ebpf.programs_mut().filter_map(|(_, program)| match program {
+        Program::Xdp(program) => Some(program),
+        _ => None,
+    });
+    let mut loaded = programs.filter(|program| program.fd().is_ok());
+    loaded.next().context("the BPF object has no loaded XDP program")
 }
 
 /// Pins the program, so that others (a benchmark, `bpftool`) find it.
@@ -139,7 +164,13 @@ pub fn pin_program(ebpf: &mut Ebpf, pins: &Pins) -> Result<()> {
     })
 }
 
-fn shapes(capacity: Capacity) -> Vec<Shape> {
+/// How many fragmented packets are remembered. Each CPU takes up to 128 free entries at once (`LOCAL_FREE_TARGET` in
+/// kernel/bpf/bpf_lru_list.c), and those that find none left throw out each other's.
+fn fragments(cpus: u32) -> u32 {
+    limits::FRAGMENTS.max(cpus.saturating_mul(2 * 128))
+}
+
+fn shapes(capacity: Capacity, cpus: u32) -> Vec<Shape> {
     let Capacity {
         flows,
         backends,
@@ -160,62 +191,70 @@ fn shapes(capacity: Capacity) -> Vec<Shape> {
     };
     let (of_flows, of_services) = (room("flows", flows, 1, 0), room("services", services, 1, 0));
     let of_vips = room("services", services, limits::VIPS_PER_SERVICE, 0);
+    let of_ports = room("services", services, limits::PORTS_PER_SERVICE, 0);
     // Id 0 is no backend, index 0 no next hop.
     let (of_backends, of_hops) = (room("backends", backends, 1, 1), room("backends", backends, 2, 1));
-    // No limit: another number of outcomes is another layout.
+    let of_addresses = room("backends", backends, 1, 0);
+    // No limit: another number is another layout.
+    let fixed = |entries| room("", 0, 0, entries);
     #[expect(clippy::cast_possible_truncation, reason = "an enum of one byte")]
-    let of_outcomes = room("", 0, 0, Outcome::ALL.len() as u32);
+    let of_outcomes = fixed(Outcome::ALL.len() as u32);
     let (word, index) = (size_of::<u64>(), size_of::<u32>());
-    let (flow, traffic) = (size_of::<FlowKey>(), size_of::<Traffic>());
-    let key = size_of::<ServiceKey>();
+    let (address, flow) = (size_of::<Addr>(), size_of::<FlowKey>());
+    let (service, traffic) = (size_of::<Service>(), size_of::<Traffic>());
+    // An LPM trie's key has the length of the prefix before it.
+    let (network, ports) = (index + address, index + size_of::<PortKey>());
+    use MapType::{Array, ArrayOfMaps, Hash, LpmTrie, LruHash, PerCpuArray};
     vec![
-        shape(maps::SERVICES, MapType::Hash, key, size_of::<Service>(), of_vips),
-        shape(maps::VIPS, MapType::Hash, size_of::<Addr>(), index, of_vips),
-        shape(maps::SLOTS, MapType::ArrayOfMaps, index, index, of_services),
+        shape(maps::SERVICES, Hash, size_of::<ServiceKey>(), service, of_vips),
+        shape(maps::VIPS, Hash, address, size_of::<Vip>(), of_vips),
         shape(
-            maps::BACKENDS,
-            MapType::Array,
+            maps::NETWORKS,
+            LpmTrie,
+            network,
+            size_of::<Vip>(),
+            fixed(limits::NETWORKS),
+        ),
+        shape(maps::PORTS, LpmTrie, ports, service, of_ports),
+        shape(
+            maps::QUIC_SERVERS,
+            Hash,
+            size_of::<QuicServerKey>(),
             index,
-            size_of::<Backend>(),
-            of_backends,
+            of_addresses,
         ),
-        shape(maps::BACKEND_WORDS, MapType::Array, index, word, of_backends),
+        shape(maps::SWITCHES, Array, index, index, fixed(1)),
+        shape(maps::HAIRPINS, Hash, address, index, of_addresses),
+        shape(maps::SOURCES, Array, index, address, fixed(2 * limits::SOURCES)),
         shape(
-            maps::NEXT_HOPS,
-            MapType::Array,
+            maps::VLAN_DEVICES,
+            Hash,
             index,
-            size_of::<NextHop>(),
-            of_hops,
+            size_of::<VlanDevice>(),
+            fixed(limits::VLAN_DEVICES),
         ),
-        shape(maps::FLOWS, MapType::LruHash, flow, size_of::<Flow>(), of_flows),
         shape(
-            maps::REPLIES,
-            MapType::LruHash,
-            flow,
-            size_of::<Reply>(),
-            of_flows,
+            maps::FRAGMENTS,
+            LruHash,
+            size_of::<FragmentKey>(),
+            size_of::<Fragment>(),
+            fixed(fragments(cpus)),
         ),
+        shape(maps::SLOTS, ArrayOfMaps, index, index, of_services),
+        shape(maps::BACKENDS, Array, index, size_of::<Backend>(), of_backends),
+        shape(maps::BACKEND_WORDS, Array, index, word, of_backends),
+        shape(maps::NEXT_HOPS, Array, index, size_of::<Egress>(), of_hops),
+        shape(maps::FLOWS, LruHash, flow, size_of::<Flow>(), of_flows),
+        shape(maps::REPLIES, LruHash, flow, size_of::<Reply>(), of_flows),
         shape(
             maps::OUTCOMES,
-            MapType::PerCpuArray,
+            PerCpuArray,
             index,
             size_of::<Count>(),
             of_outcomes,
         ),
-        shape(
-            maps::SERVICE_TRAFFIC,
-            MapType::PerCpuArray,
-            index,
-            traffic,
-            of_services,
-        ),
-        shape(
-            maps::BACKEND_TRAFFIC,
-            MapType::PerCpuArray,
-            index,
-            traffic,
-            of_backends,
-        ),
+        shape(maps::SERVICE_TRAFFIC, PerCpuArray, index, traffic, of_services),
+        shape(maps::BACKEND_TRAFFIC, PerCpuArray, index, traffic, of_backends),
     ]
 }
 
@@ -272,17 +311,27 @@ fn not_made(error: EbpfError, shapes: &[Shape]) -> anyhow::Error {
     }
 }
 
-/// One line for people; the verifier's log goes to the debug log.
-fn refused(error: ProgramError) -> anyhow::Error {
+/// The kernel's verifier does not take the program: one line for people.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refused the XDP program: {io_error} (RUST_LOG=debug shows the verifier's log)")]
+pub struct Refused {
+    io_error: io::Error,
+    pub verifier_log: String,
+}
+
+/// The verifier's log goes to the debug log, too.
+pub(crate) fn refused(error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError {
             io_error,
             verifier_log,
         } => {
             log::debug!("verifier: {verifier_log}");
-            anyhow!(
-                "the kernel refused the XDP program: {io_error} (RUST_LOG=debug shows the verifier's log)"
-            )
+            let verifier_log = verifier_log.to_string();
+            anyhow!(Refused {
+                io_error,
+                verifier_log
+            })
         }
         other => anyhow!(other).context("load the XDP program"),
     }
@@ -293,11 +342,17 @@ mod tests {
     use super::*;
 
     fn shapes() -> Vec<Shape> {
-        super::shapes(Capacity {
+        let capacity = Capacity {
             flows: 4096,
             backends: 16,
             services: 4,
-        })
+        };
+        super::shapes(capacity, 4)
+    }
+
+    #[test]
+    fn no_cpu_starves_another_of_fragments() {
+        assert_eq!([1, 32, 33, 512].map(fragments), [8192, 8192, 8448, 131_072]);
     }
 
     #[test]

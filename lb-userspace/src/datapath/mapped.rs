@@ -57,6 +57,14 @@ impl MappedArray {
         unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) }.load(Ordering::Acquire)
     }
 
+    /// Loads a 32-bit value; 0 beyond the end.
+    #[must_use]
+    pub fn load_half(&self, index: u32) -> u32 {
+        let Some(at) = self.element(index) else { return 0 };
+        // SAFETY: as in `store`; a 32-bit value is the first half of its element.
+        unsafe { AtomicU32::from_ptr(at.cast().as_ptr()) }.load(Ordering::Acquire)
+    }
+
     /// Stores 32-bit values from the first element on.
     pub fn fill(&self, values: &[u32]) {
         for (index, &value) in (0_u32..).zip(values) {
@@ -71,11 +79,8 @@ impl MappedArray {
     #[must_use]
     pub fn holds(&self, values: &[u32]) -> bool {
         (0_u32..).zip(values).all(|(index, &value)| {
-            self.element(index).is_some_and(|at| {
-                // SAFETY: as in `fill`.
-                let held = unsafe { AtomicU32::from_ptr(at.cast().as_ptr()) }.load(Ordering::Relaxed);
-                held == value
-            })
+            // One by one, as `load_half` has nothing for what is beyond the end.
+            (index as usize) < self.entries && self.load_half(index) == value
         })
     }
 

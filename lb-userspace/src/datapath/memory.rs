@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use lb_common::{
     addr::Addr,
     backend::{Backend, BackendState, BackendWord},
-    next_hop::NextHop,
+    next_hop::{Egress, VlanDevice},
     outcome::Outcome,
-    service::{Service, ServiceKey},
+    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
     traffic::{Count, Traffic},
 };
 
@@ -49,8 +49,8 @@ impl Datapath for MemoryDatapath {
         self.words.insert(id, word);
     }
 
-    fn put_next_hop(&mut self, index: u32, hop: &NextHop) -> Result<()> {
-        self.snapshot.next_hops.insert(index, *hop);
+    fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()> {
+        self.snapshot.next_hops.insert(index, *way);
         Ok(())
     }
 
@@ -73,23 +73,85 @@ impl Datapath for MemoryDatapath {
     }
 
     fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<()> {
-        self.snapshot.services.insert((*key).into(), *service);
+        self.snapshot.services.insert(*key, *service);
         Ok(())
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<()> {
-        self.snapshot.services.remove(&(*key).into());
+        self.snapshot.services.remove(key);
         Ok(())
     }
 
-    fn put_vip(&mut self, vip: &Addr) -> Result<()> {
-        self.snapshot.vips.insert(vip.words());
+    fn put_vip(&mut self, address: &Addr, vip: &Vip) -> Result<()> {
+        self.snapshot.vips.insert(*address, *vip);
         Ok(())
     }
 
-    fn remove_vip(&mut self, vip: &Addr) -> Result<()> {
-        self.snapshot.vips.remove(&vip.words());
+    fn remove_vip(&mut self, address: &Addr) -> Result<()> {
+        self.snapshot.vips.remove(address);
         Ok(())
+    }
+
+    fn put_network(&mut self, prefix_len: u32, base: &Addr, vip: &Vip) -> Result<()> {
+        self.snapshot.networks.insert((prefix_len, *base), *vip);
+        Ok(())
+    }
+
+    fn remove_network(&mut self, prefix_len: u32, base: &Addr) -> Result<()> {
+        self.snapshot.networks.remove(&(prefix_len, *base));
+        Ok(())
+    }
+
+    fn put_ports(&mut self, prefix_len: u32, first: &PortKey, service: &Service) -> Result<()> {
+        self.snapshot.ports.insert((prefix_len, *first), *service);
+        Ok(())
+    }
+
+    fn remove_ports(&mut self, prefix_len: u32, first: &PortKey) -> Result<()> {
+        self.snapshot.ports.remove(&(prefix_len, *first));
+        Ok(())
+    }
+
+    fn put_quic_server(&mut self, server: &QuicServerKey, backend: u32) -> Result<()> {
+        self.snapshot.quic_servers.insert(*server, backend);
+        Ok(())
+    }
+
+    fn remove_quic_server(&mut self, server: &QuicServerKey) -> Result<()> {
+        self.snapshot.quic_servers.remove(server);
+        Ok(())
+    }
+
+    fn put_hairpin(&mut self, address: &Addr, backends: u32) -> Result<()> {
+        self.snapshot.hairpins.insert(*address, backends);
+        Ok(())
+    }
+
+    fn remove_hairpin(&mut self, address: &Addr) -> Result<()> {
+        self.snapshot.hairpins.remove(address);
+        Ok(())
+    }
+
+    fn put_source(&mut self, index: u32, address: &Addr) -> Result<()> {
+        match address.is_none() {
+            true => self.snapshot.sources.remove(&index),
+            false => self.snapshot.sources.insert(index, *address),
+        };
+        Ok(())
+    }
+
+    fn put_vlan_device(&mut self, ifindex: u32, device: &VlanDevice) -> Result<()> {
+        self.snapshot.vlan_devices.insert(ifindex, *device);
+        Ok(())
+    }
+
+    fn remove_vlan_device(&mut self, ifindex: u32) -> Result<()> {
+        self.snapshot.vlan_devices.remove(&ifindex);
+        Ok(())
+    }
+
+    fn set_switches(&mut self, switches: u32) {
+        self.snapshot.switches = switches;
     }
 
     fn reset_service_traffic(&mut self, _: u32) -> Result<()> {

@@ -1,69 +1,58 @@
 //! The data plane as the agent sees it.
 //!
 //! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, `memory` a double for tests without one. Around the
-//! kernel's: [`preflight`] (can this host do it at all?), [`pins`] (what outlives the agent), [`load`] (program and maps),
-//! [`attach`] (interfaces), [`mapped`] (arrays in our memory) and [`flow_table`] (ageing and counting flows).
+//! kernel's: [`preflight`] (can this host do it at all?), [`cpus`] (how many it has), [`pins`] (what outlives the agent), [`interfaces`] (what they ask of the
+//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), [`attach`] (interfaces), [`mapped`] (arrays in our memory) and [`flow_table`] (ageing and counting flows).
 
 pub mod attach;
 pub mod bpf;
+pub mod cpus;
 pub mod flow_table;
+pub mod interfaces;
 pub mod load;
 pub mod mapped;
 #[cfg(test)]
 pub mod memory;
+pub mod nics;
 pub mod pins;
 pub mod preflight;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lb_common::{
     addr::Addr,
     backend::{Backend, BackendWord},
-    next_hop::NextHop,
-    service::{Service, ServiceKey},
+    next_hop::{Egress, VlanDevice},
+    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
     traffic::{Count, Traffic},
 };
 
 /// What the data plane holds of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub services: BTreeMap<KeyOrd, Service>,
-    pub vips: BTreeSet<[u32; 4]>,
+    pub services: BTreeMap<ServiceKey, Service>,
+    pub vips: BTreeMap<Addr, Vip>,
+    /// By the length of the prefix and its first address.
+    pub networks: BTreeMap<(u32, Addr), Vip>,
+    /// By the length of the prefix and its first key.
+    pub ports: BTreeMap<(u32, PortKey), Service>,
+    /// Ids of the backends that have issued QUIC connection IDs.
+    pub quic_servers: BTreeMap<QuicServerKey, u32>,
+    /// How many backends of translating services have the address.
+    pub hairpins: BTreeMap<Addr, u32>,
+    /// Source addresses of translated flows, by index.
+    pub sources: BTreeMap<u32, Addr>,
+    /// By the index of the VLAN device.
+    pub vlan_devices: BTreeMap<u32, VlanDevice>,
+    /// Bits of [`lb_common::maps::switches`].
+    pub switches: u32,
     /// Backends in use (their word is not free), by id.
     pub backends: BTreeMap<u32, (Backend, BackendWord)>,
     /// Generations of all ids that have ever been given out, by id.
     pub generations: BTreeMap<u32, u32>,
     /// Next hops in use, by index.
-    pub next_hops: BTreeMap<u32, NextHop>,
-}
-
-/// A [`ServiceKey`] with an order, so that plans are the same each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyOrd {
-    vip: [u32; 4],
-    port: u16,
-    protocol: u16,
-}
-
-impl From<ServiceKey> for KeyOrd {
-    fn from(key: ServiceKey) -> Self {
-        Self {
-            vip: key.vip.words(),
-            port: key.port,
-            protocol: key.protocol,
-        }
-    }
-}
-
-impl From<KeyOrd> for ServiceKey {
-    fn from(key: KeyOrd) -> Self {
-        Self {
-            vip: Addr::from_words(key.vip),
-            port: key.port,
-            protocol: key.protocol,
-        }
-    }
+    pub next_hops: BTreeMap<u32, Egress>,
 }
 
 /// The data plane's tables. One writer: the control loop.
@@ -73,7 +62,7 @@ pub trait Datapath {
     fn put_backend(&mut self, id: u32, backend: &Backend) -> Result<()>;
     /// One store; the next packet sees it.
     fn set_word(&mut self, id: u32, word: BackendWord);
-    fn put_next_hop(&mut self, index: u32, hop: &NextHop) -> Result<()>;
+    fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()>;
     /// Whether the service's slot table is this one already.
     fn has_table(&self, service: u32, slots: &[u32]) -> bool;
     /// Puts a whole slot table in place of the service's old one; packets see the one or the other.
@@ -82,8 +71,23 @@ pub trait Datapath {
     fn clear_table(&mut self, service: u32) -> Result<()>;
     fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<()>;
     fn remove_service(&mut self, key: &ServiceKey) -> Result<()>;
-    fn put_vip(&mut self, vip: &Addr) -> Result<()>;
-    fn remove_vip(&mut self, vip: &Addr) -> Result<()>;
+    fn put_vip(&mut self, address: &Addr, vip: &Vip) -> Result<()>;
+    fn remove_vip(&mut self, address: &Addr) -> Result<()>;
+    /// A VIP that is a network: `prefix_len` bits of an address from `base` on.
+    fn put_network(&mut self, prefix_len: u32, base: &Addr, vip: &Vip) -> Result<()>;
+    fn remove_network(&mut self, prefix_len: u32, base: &Addr) -> Result<()>;
+    /// Ports of a VIP: `prefix_len` bits of a key from `first` on.
+    fn put_ports(&mut self, prefix_len: u32, first: &PortKey, service: &Service) -> Result<()>;
+    fn remove_ports(&mut self, prefix_len: u32, first: &PortKey) -> Result<()>;
+    fn put_quic_server(&mut self, server: &QuicServerKey, backend: u32) -> Result<()>;
+    fn remove_quic_server(&mut self, server: &QuicServerKey) -> Result<()>;
+    fn put_hairpin(&mut self, address: &Addr, backends: u32) -> Result<()>;
+    fn remove_hairpin(&mut self, address: &Addr) -> Result<()>;
+    fn put_source(&mut self, index: u32, address: &Addr) -> Result<()>;
+    fn put_vlan_device(&mut self, ifindex: u32, device: &VlanDevice) -> Result<()>;
+    fn remove_vlan_device(&mut self, ifindex: u32) -> Result<()>;
+    /// One store; the next packet sees it.
+    fn set_switches(&mut self, switches: u32);
     /// Sets the counters of a service that is new under its id to zero.
     fn reset_service_traffic(&mut self, id: u32) -> Result<()>;
     fn reset_backend_traffic(&mut self, id: u32) -> Result<()>;

@@ -22,9 +22,16 @@ const CAP_BPF: u32 = 39;
 /// The first thing that is missing.
 pub fn check() -> Result<()> {
     privileges(&fs::read_to_string("/proc/self/status").context("read /proc/self/status")?)?;
-    let system = utsname::uname().context("ask for the kernel's version")?;
-    kernel(&system.release().to_string_lossy())?;
+    ensure_recent(&release()?)?;
     type_information(Path::new("/sys/kernel/btf/vmlinux"))
+}
+
+/// The kernel's version.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn kernel() -> Result<(u32, u32)> {
+    version(&release()?)
 }
 
 /// Checks that `directory` is or can be made below the root of a BPF file system.
@@ -79,16 +86,25 @@ fn privileges(status: &str) -> Result<()> {
     Ok(())
 }
 
-fn kernel(release: &str) -> Result<()> {
+fn release() -> Result<String> {
+    let system = utsname::uname().context("ask for the kernel's version")?;
+    Ok(system.release().to_string_lossy().into_owned())
+}
+
+fn version(release: &str) -> Result<(u32, u32)> {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         bail!("kernel {release}: cannot tell its version");
     };
+    Ok((major, minor))
+}
+
+fn ensure_recent(release: &str) -> Result<()> {
     let (oldest_major, oldest_minor) = OLDEST_KERNEL;
     ensure!(
-        (major, minor) >= OLDEST_KERNEL,
+        version(release)? >= OLDEST_KERNEL,
         "kernel {release} is too old: xlb needs {oldest_major}.{oldest_minor} or newer"
     );
     Ok(())
@@ -109,16 +125,16 @@ mod tests {
 
     #[test]
     fn old_kernels_are_refused_by_name() {
-        let refusal = kernel("5.10.0-28-amd64").unwrap_err().to_string();
+        let refusal = ensure_recent("5.10.0-28-amd64").unwrap_err().to_string();
         assert_eq!(
             refusal,
             "kernel 5.10.0-28-amd64 is too old: xlb needs 5.15 or newer"
         );
-        kernel("4.19.0").unwrap_err();
-        kernel("5.15.0").unwrap();
-        kernel("6.1.0-44-amd64").unwrap();
-        kernel("10.0").unwrap();
-        kernel("strange").unwrap_err();
+        ensure_recent("4.19.0").unwrap_err();
+        ensure_recent("5.15.0").unwrap();
+        ensure_recent("6.1.0-44-amd64").unwrap();
+        ensure_recent("10.0").unwrap();
+        ensure_recent("strange").unwrap_err();
     }
 
     #[test]

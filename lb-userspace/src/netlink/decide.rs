@@ -2,19 +2,33 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use lb_common::next_hop::NextHop;
+use lb_common::{
+    addr::Addr,
+    next_hop::{Egress, NextHop},
+};
 
-use crate::netlink::links::Link;
+use crate::netlink::{links::Link, vlans};
 
 /// What the kernel answers to "how do I get there?".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Out of an interface: to the address itself, or to a gateway.
-    Unicast { interface: u32, gateway: Option<IpAddr> },
+    Unicast(Unicast),
     /// It is our own address.
     Local,
     /// There is none, or it forbids; the kernel's word for it.
     None(String),
+}
+
+/// A route that leads on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unicast {
+    pub interface: u32,
+    pub gateway: Option<IpAddr>,
+    /// Longest packet, where the route says less than its interface.
+    pub mtu: Option<u32>,
+    /// The address of ours that packets of our own would have.
+    pub source: Option<IpAddr>,
 }
 
 /// A neighbour: an address on an interface.
@@ -35,7 +49,9 @@ pub enum Neighbour {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     Found {
-        hop: NextHop,
+        hop: Egress,
+        /// The router that it leads over.
+        gateway: Option<IpAddr>,
         neighbour: NeighbourKey,
         fresh: bool,
     },
@@ -60,11 +76,12 @@ pub fn way(
         reason,
         neighbour: None,
     };
-    let (interface, gateway) = match route {
-        Route::Unicast { interface, gateway } => (*interface, *gateway),
+    let route = match route {
+        Route::Unicast(route) => route,
         Route::Local => return no("it is an address of this host".to_owned()),
         Route::None(reason) => return no(reason.clone()),
     };
+    let interface = route.interface;
     let Some(link) = links.get(&interface) else {
         return no(format!("its route names interface {interface}, which is gone"));
     };
@@ -74,19 +91,35 @@ pub fn way(
             link.name
         ));
     };
-    if !link.running {
-        return no(format!("interface {} is down", link.name));
+    let exit = match vlans::exit(link, links) {
+        Ok(exit) => exit,
+        Err(reason) => return no(reason),
+    };
+    if let Some(down) = [link, exit.link].into_iter().find(|link| !link.running) {
+        return no(format!("interface {} is down", down.name));
     }
-    let neighbour = (interface, gateway.unwrap_or(address));
+    let neighbour = (interface, route.gateway.unwrap_or(address));
     match neighbours.get(&neighbour) {
         Some(Neighbour::Known { mac, fresh, fixed }) => {
             let hop = NextHop {
-                ifindex: interface,
+                ifindex: exit.link.index,
                 destination_mac: *mac,
                 source_mac,
+                vlans: exit.vlans,
+                ..NextHop::default()
             };
+            let mtu = if address.is_ipv4() { exit.mtu } else { exit.mtu_v6 };
             Way::Found {
-                hop,
+                hop: Egress {
+                    hop,
+                    mtu: route.mtu.map_or(mtu, |lower| lower.min(mtu)),
+                    source: route
+                        .source
+                        .filter(reaches_far)
+                        .map_or(Addr::default(), Addr::from),
+                    ..Egress::default()
+                },
+                gateway: route.gateway,
                 neighbour,
                 fresh: *fresh || *fixed,
             }
@@ -102,38 +135,34 @@ pub fn way(
     }
 }
 
+/// Whether routers forward packets from this address (RFC 4291 §2.5.6): a tunnel from a link-local one ends on the link.
+fn reaches_far(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use lb_common::next_hop::Vlans;
+
     use super::*;
-    use crate::netlink::links::{XdpMode, XdpState};
+    use crate::netlink::links::tests::{link, vlan};
 
     const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
     const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
-    fn link(index: u32, mac: Option<[u8; 6]>, running: bool) -> (u32, Link) {
-        let xdp = XdpState {
-            mode: XdpMode::None,
-            program_id: None,
-        };
-        (
-            index,
-            Link {
-                index,
-                name: format!("eth{index}"),
-                mac,
-                running,
-                xdp,
-            },
-        )
-    }
-
     fn links() -> BTreeMap<u32, Link> {
-        [
-            link(1, None, true),
-            link(2, Some([2; 6]), true),
-            link(3, Some([3; 6]), false),
-        ]
-        .into()
+        let no_ethernet = Link { mac: None, ..link(1) };
+        let down = Link {
+            running: false,
+            ..link(3)
+        };
+        [no_ethernet, link(2), down, vlan(4, 2, (0x8100, 10)), link(5)]
+            .into_iter()
+            .map(|link| (link.index, link))
+            .collect()
     }
 
     fn known(fresh: bool) -> Neighbour {
@@ -145,7 +174,11 @@ mod tests {
     }
 
     fn by(interface: u32, gateway: Option<IpAddr>) -> Route {
-        Route::Unicast { interface, gateway }
+        Route::Unicast(Unicast {
+            interface,
+            gateway,
+            ..Unicast::default()
+        })
     }
 
     fn reason(way: Way) -> String {
@@ -155,42 +188,110 @@ mod tests {
         }
     }
 
+    fn egress(way: Way) -> Egress {
+        match way {
+            Way::Found { hop, .. } => hop,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn the_neighbour_is_the_gateway_or_the_address_itself() {
-        let neighbours = [
-            ((2, GATEWAY), known(true)),
-            (
-                (2, FAR),
-                Neighbour::Known {
-                    mac: [8; 6],
-                    fresh: false,
-                    fixed: false,
-                },
-            ),
-        ];
-        let hop = |mac| NextHop {
-            ifindex: 2,
-            destination_mac: mac,
-            source_mac: [2; 6],
+        let stale = Neighbour::Known {
+            mac: [8; 6],
+            fresh: false,
+            fixed: false,
         };
-        let found = way(FAR, &by(2, Some(GATEWAY)), &links(), &neighbours.into());
+        let neighbours = [((5, GATEWAY), known(true)), ((5, FAR), stale)].into();
+        let hop = |mac| Egress {
+            hop: NextHop {
+                ifindex: 5,
+                destination_mac: mac,
+                source_mac: [5; 6],
+                vlans: Vlans::keep(),
+                ..NextHop::default()
+            },
+            mtu: 1500,
+            source: Addr::default(),
+            ..Egress::default()
+        };
+        let found = way(FAR, &by(5, Some(GATEWAY)), &links(), &neighbours);
         assert_eq!(
             found,
             Way::Found {
                 hop: hop([9; 6]),
-                neighbour: (2, GATEWAY),
+                gateway: Some(GATEWAY),
+                neighbour: (5, GATEWAY),
                 fresh: true
             }
         );
-        let found = way(FAR, &by(2, None), &links(), &neighbours.into());
+        let found = way(FAR, &by(5, None), &links(), &neighbours);
         assert_eq!(
             found,
             Way::Found {
                 hop: hop([8; 6]),
-                neighbour: (2, FAR),
+                gateway: None,
+                neighbour: (5, FAR),
                 fresh: false
             }
         );
+    }
+
+    #[test]
+    fn a_vlan_device_has_the_neighbours_and_what_is_below_sends() {
+        let neighbours = [((4, GATEWAY), known(true))].into();
+        let found = egress(way(FAR, &by(4, Some(GATEWAY)), &links(), &neighbours));
+        let expected = NextHop {
+            ifindex: 2,
+            destination_mac: [9; 6],
+            source_mac: [4; 6],
+            vlans: Vlans::of(&[(0x8100, 10)]),
+            ..NextHop::default()
+        };
+        assert_eq!(found.hop, expected);
+        let mut below_is_down = links();
+        below_is_down.get_mut(&2).unwrap().running = false;
+        let lost = way(FAR, &by(4, Some(GATEWAY)), &below_is_down, &neighbours);
+        assert!(reason(lost).contains("eth2 is down"));
+    }
+
+    #[test]
+    fn the_way_takes_what_interface_and_route_take() {
+        let v6: IpAddr = "2001:db8::7".parse().unwrap();
+        let neighbours = [((5, FAR), known(true)), ((5, v6), known(true))].into();
+        let mut links = links();
+        links.get_mut(&5).unwrap().mtu_v6 = 1400;
+        let mtu = |address, mtu| {
+            let route = Route::Unicast(Unicast {
+                interface: 5,
+                mtu,
+                ..Unicast::default()
+            });
+            egress(way(address, &route, &links, &neighbours)).mtu
+        };
+        assert_eq!(
+            (mtu(FAR, None), mtu(FAR, Some(1300)), mtu(FAR, Some(9000))),
+            (1500, 1300, 1500)
+        );
+        assert_eq!((mtu(v6, None), mtu(v6, Some(1300))), (1400, 1300));
+    }
+
+    #[test]
+    fn our_address_on_the_way_is_one_that_routers_forward() {
+        let neighbours = [((5, FAR), known(true))].into();
+        let source = |text: &str| {
+            let route = Route::Unicast(Unicast {
+                interface: 5,
+                source: Some(text.parse().unwrap()),
+                ..Unicast::default()
+            });
+            egress(way(FAR, &route, &links(), &neighbours)).source
+        };
+        let near: IpAddr = "10.0.0.9".parse().unwrap();
+        assert_eq!(source("10.0.0.9"), near.into());
+        assert!(!source("2001:db8::1").is_none());
+        assert!(source("fe80::1").is_none());
+        assert!(source("0.0.0.0").is_none());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use futures_util::{Stream, StreamExt as _};
-use lb_common::next_hop::NextHop;
+use lb_common::next_hop::{Egress, VlanDevice};
 use rtnetlink::{
     Handle, MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -27,7 +27,7 @@ use tokio::{
 use crate::netlink::{
     decide::{self, Neighbour, NeighbourKey, Way},
     links::{self, Link},
-    tables,
+    tables, vlans,
 };
 
 /// What a change of these can turn a way.
@@ -53,12 +53,22 @@ const BURST: Duration = Duration::from_millis(50);
 /// Pause before a broken netlink socket is replaced.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    Way(Resolution),
+    /// All VLAN devices that frames can be sent to, by index.
+    VlanDevices(BTreeMap<u32, VlanDevice>),
+}
+
 /// A way that was found, lost or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     pub address: IpAddr,
     /// The next hop, or why there is none.
-    pub hop: Result<NextHop, String>,
+    pub hop: Result<Egress, String>,
+    /// The router that the way leads over.
+    pub gateway: Option<IpAddr>,
     /// Name of the interface of the next hop.
     pub interface: Option<String>,
 }
@@ -76,19 +86,20 @@ impl Drop for Resolver {
 }
 
 impl Resolver {
-    /// Follows the ways to all `targets` and sends each that changed. Must be called inside a tokio runtime.
+    /// Follows the ways to all `targets` and the VLAN devices, and sends what changed. Must be called inside a tokio runtime.
     ///
     /// A target named by `suspects` is asked for anew: somebody has found that it does not answer.
     pub fn spawn(
         targets: watch::Receiver<BTreeSet<IpAddr>>,
         suspects: mpsc::Receiver<IpAddr>,
-        out: mpsc::Sender<Resolution>,
+        out: mpsc::Sender<News>,
     ) -> Self {
         let mut task = Task {
             targets,
             suspects,
             out,
             told: BTreeMap::new(),
+            told_vlans: None,
             neighbours: BTreeMap::new(),
         };
         Self(tokio::spawn(async move {
@@ -103,9 +114,10 @@ impl Resolver {
 struct Task {
     targets: watch::Receiver<BTreeSet<IpAddr>>,
     suspects: mpsc::Receiver<IpAddr>,
-    out: mpsc::Sender<Resolution>,
+    out: mpsc::Sender<News>,
     /// What was told last.
-    told: BTreeMap<IpAddr, Result<NextHop, String>>,
+    told: BTreeMap<IpAddr, Resolution>,
+    told_vlans: Option<BTreeMap<u32, VlanDevice>>,
     /// The neighbour that each target is behind.
     neighbours: BTreeMap<IpAddr, NeighbourKey>,
 }
@@ -157,12 +169,16 @@ impl Task {
 
     /// How long until everything is looked at again without cause.
     fn pause(&self) -> Duration {
-        let unanswered = |address| matches!(self.told.get(address), Some(Err(_)));
-        if self.neighbours.keys().any(unanswered) {
+        if self.neighbours.keys().any(|address| self.told_no(*address)) {
             UNANSWERED
         } else {
             PERIOD
         }
+    }
+
+    /// Whether the last that was told of `address` is that there is no way.
+    fn told_no(&self, address: IpAddr) -> bool {
+        self.told.get(&address).is_some_and(|told| told.hop.is_err())
     }
 
     /// Reads the tables and tells what has changed; keeps neighbours fresh when `due`. `None` when nobody listens any more.
@@ -176,6 +192,9 @@ impl Task {
         let targets = self.targets.borrow_and_update().clone();
         self.told.retain(|address, _| targets.contains(address));
         self.neighbours.retain(|address, _| targets.contains(address));
+        if self.tell_vlans(vlans::devices(&links)).await.is_none() {
+            return Ok(None);
+        }
         let mut asked = BTreeSet::new();
         for address in targets {
             let route = tables::route(handle, address).await?;
@@ -211,10 +230,7 @@ impl Task {
             Way::No {
                 neighbour: Some(neighbour),
                 ..
-            } => (
-                *neighbour,
-                due || !matches!(self.told.get(&address), Some(Err(_))),
-            ),
+            } => (*neighbour, due || !self.told_no(address)),
             Way::No { neighbour: None, .. } => {
                 self.neighbours.remove(&address);
                 return None;
@@ -225,29 +241,36 @@ impl Task {
     }
 
     async fn tell(&mut self, address: IpAddr, way: Way, links: &BTreeMap<u32, Link>) -> Option<()> {
-        let hop = match way {
-            Way::Found { hop, .. } => Ok(hop),
-            Way::No { reason, .. } => Err(reason),
+        let (hop, gateway) = match way {
+            Way::Found { hop, gateway, .. } => (Ok(hop), gateway),
+            Way::No { reason, .. } => (Err(reason), None),
             // The way that was known goes on until the kernel has its answer.
             Way::Unknown { .. } => return Some(()),
         };
-        if self.told.get(&address) == Some(&hop) {
-            return Some(());
-        }
-        self.told.insert(address, hop.clone());
         let interface = hop
             .as_ref()
             .ok()
-            .and_then(|hop| links.get(&hop.ifindex))
+            .and_then(|way| links.get(&way.hop.ifindex))
             .map(|link| link.name.clone());
-        self.out
-            .send(Resolution {
-                address,
-                hop,
-                interface,
-            })
-            .await
-            .ok()
+        let resolution = Resolution {
+            address,
+            hop,
+            gateway,
+            interface,
+        };
+        if self.told.get(&address) == Some(&resolution) {
+            return Some(());
+        }
+        self.told.insert(address, resolution.clone());
+        self.out.send(News::Way(resolution)).await.ok()
+    }
+
+    async fn tell_vlans(&mut self, devices: BTreeMap<u32, VlanDevice>) -> Option<()> {
+        if self.told_vlans.as_ref() == Some(&devices) {
+            return Some(());
+        }
+        self.told_vlans = Some(devices.clone());
+        self.out.send(News::VlanDevices(devices)).await.ok()
     }
 
     async fn suspect(&mut self, handle: &Handle, address: IpAddr) {

@@ -9,11 +9,13 @@ use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+        route::{
+            RouteAddress, RouteAttribute, RouteLwEnCapType, RouteMessage, RouteMetric, RouteType, RouteVia,
+        },
     },
 };
 
-use crate::netlink::decide::{Neighbour, NeighbourKey, Route};
+use crate::netlink::decide::{Neighbour, NeighbourKey, Route, Unicast};
 
 /// The neighbours of all interfaces.
 ///
@@ -143,21 +145,155 @@ fn parse_route(message: &RouteMessage) -> Route {
         other => return Route::None(format!("the kernel's route is of type {other:?}").to_lowercase()),
     }
     let mut interface = None;
-    let mut gateway = None;
+    let mut route = Unicast::default();
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(v4)) | RouteAttribute::Via(RouteVia::Inet(v4)) => {
-                gateway = Some(IpAddr::V4(*v4));
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
-                gateway = Some(IpAddr::V6(*v6));
+            RouteAttribute::Gateway(address) => route.gateway = ip(address),
+            RouteAttribute::Via(RouteVia::Inet(v4)) => route.gateway = Some(IpAddr::V4(*v4)),
+            RouteAttribute::Via(RouteVia::Inet6(v6)) => route.gateway = Some(IpAddr::V6(*v6)),
+            RouteAttribute::PrefSource(address) => route.source = ip(address),
+            RouteAttribute::Metrics(metrics) => route.mtu = mtu(metrics),
+            RouteAttribute::EncapType(kind) if *kind != RouteLwEnCapType::None => {
+                return Route::None(format!(
+                    "the kernel's route encapsulates ({kind}), which XDP goes by"
+                ));
             }
             _ => {}
         }
     }
     match interface {
-        Some(interface) => Route::Unicast { interface, gateway },
+        Some(interface) => Route::Unicast(Unicast { interface, ..route }),
         None => Route::None("the kernel's route names no interface".to_owned()),
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+/// The MTU that the route was given, or that the kernel has learned for this destination; 0 is none.
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v6(text: &str) -> std::net::Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn answer(kind: RouteType, attributes: Vec<RouteAttribute>) -> Route {
+        let mut message = RouteMessage::default();
+        message.header.kind = kind;
+        message.attributes = attributes;
+        parse_route(&message)
+    }
+
+    #[test]
+    fn a_route_has_its_gateway_source_and_mtu() {
+        let route = answer(
+            RouteType::Unicast,
+            vec![
+                RouteAttribute::Oif(3),
+                RouteAttribute::Gateway(RouteAddress::Inet6(v6("fe80::1"))),
+                RouteAttribute::PrefSource(RouteAddress::Inet6(v6("2001:db8::2"))),
+                RouteAttribute::Metrics(vec![RouteMetric::Hoplimit(64), RouteMetric::Mtu(1400)]),
+            ],
+        );
+        let expected = Unicast {
+            interface: 3,
+            gateway: Some(v6("fe80::1").into()),
+            mtu: Some(1400),
+            source: Some(v6("2001:db8::2").into()),
+        };
+        assert_eq!(route, Route::Unicast(expected));
+    }
+
+    #[test]
+    fn an_ipv4_route_may_lead_over_an_ipv6_router() {
+        let via = RouteAttribute::Via(RouteVia::Inet6(v6("fe80::1")));
+        let route = answer(RouteType::Unicast, vec![RouteAttribute::Oif(3), via]);
+        let expected = Unicast {
+            interface: 3,
+            gateway: Some(v6("fe80::1").into()),
+            ..Unicast::default()
+        };
+        assert_eq!(route, Route::Unicast(expected));
+    }
+
+    #[test]
+    fn an_mtu_of_zero_is_none() {
+        let metrics = RouteAttribute::Metrics(vec![RouteMetric::Mtu(0)]);
+        let route = answer(RouteType::Unicast, vec![RouteAttribute::Oif(3), metrics]);
+        assert!(
+            matches!(route, Route::Unicast(Unicast { mtu: None, .. })),
+            "{route:?}"
+        );
+    }
+
+    #[test]
+    fn routes_that_lead_nowhere_for_xdp_say_why() {
+        let reason = |route| match route {
+            Route::None(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        let encapsulates = vec![
+            RouteAttribute::Oif(3),
+            RouteAttribute::EncapType(RouteLwEnCapType::Mpls),
+        ];
+        assert!(reason(answer(RouteType::Unicast, encapsulates)).contains("encapsulates (mpls)"));
+        assert!(reason(answer(RouteType::BlackHole, vec![])).contains("blackhole"));
+        assert!(reason(answer(RouteType::Unicast, vec![])).contains("no interface"));
+        assert_eq!(answer(RouteType::Local, vec![]), Route::Local);
+    }
+
+    fn entry(state: NeighbourState, flags: NeighbourFlags, mac: Option<[u8; 6]>) -> Option<Neighbour> {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = 3;
+        message.header.state = state;
+        message.header.flags = flags;
+        let address = NeighbourAddress::Inet6(v6("2001:db8::7"));
+        message.attributes.push(NeighbourAttribute::Destination(address));
+        if let Some(mac) = mac {
+            message
+                .attributes
+                .push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+        }
+        let (key, neighbour) = neighbour(&message)?;
+        assert_eq!(key, (3, IpAddr::V6(v6("2001:db8::7"))));
+        Some(neighbour)
+    }
+
+    #[test]
+    fn a_neighbour_is_what_the_kernel_is_sure_of() {
+        let none = NeighbourFlags::empty();
+        let mac = [2, 0, 0, 0, 0, 9];
+        let known = |fresh, fixed| Some(Neighbour::Known { mac, fresh, fixed });
+        for (state, flags, expected) in [
+            (NeighbourState::Reachable, none, known(true, false)),
+            (NeighbourState::Probe, none, known(true, false)),
+            (NeighbourState::Stale, none, known(false, false)),
+            (
+                NeighbourState::Stale,
+                NeighbourFlags::ExtLearned,
+                known(true, true),
+            ),
+            (NeighbourState::Permanent, none, known(true, true)),
+            (NeighbourState::Failed, none, Some(Neighbour::Failed)),
+            (NeighbourState::Incomplete, none, Some(Neighbour::Asked)),
+        ] {
+            assert_eq!(entry(state, flags, Some(mac)), expected, "{state:?}");
+        }
+        assert_eq!(entry(NeighbourState::Reachable, none, None), None);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! | net | IPv4 | IPv6 | in it |
 //! | --- | --- | --- | --- |
-//! | front | 10.10.0.0/24 | fd00:10::/64 | balancer `.1`, clients from `.11` |
+//! | front | 10.10.0.0/24 | fd00:10::/64 | balancer `.1`, router `.2`, clients from `.11` |
 //! | back | 10.20.0.0/24 | fd00:20::/64 | balancer `.1`, backends from `.11` |
+//! | far | 10.30.0.0/24 | fd00:30::/64 | router `.2`, clients from `.11`, if there is a router |
 //! | VIPs | 192.0.2.0/24 | 2001:db8::/64 | nobody: clients send them to the balancer |
 
 use std::fmt;
@@ -15,18 +16,24 @@ pub const PREFIX_LEN: u8 = 24;
 pub const PREFIX_LEN6: u8 = 64;
 /// Host part of the balancer in both nets.
 pub const BALANCER: u8 = 1;
+/// Host part of the router in both of its nets.
+pub const ROUTER: u8 = 2;
+/// Host part of the switch in the balancer's nets, where it is the way past the balancer.
+pub const PAST: u8 = 250;
 /// Host part of the first client and of the first backend.
 pub const FIRST_HOST: u8 = 11;
 /// How many clients or backends a net takes.
 pub const MAX_HOSTS: u8 = 200;
 
-/// One of the two nets that hosts are in.
+/// One of the nets that hosts are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Net {
     /// Between the clients and the balancer.
     Front,
     /// Between the balancer and the backends.
     Back,
+    /// Of the clients, where a router is between them and the balancer.
+    Far,
 }
 
 impl Net {
@@ -35,6 +42,7 @@ impl Net {
         match self {
             Self::Front => Ipv4Addr::new(10, 10, 0, host),
             Self::Back => Ipv4Addr::new(10, 20, 0, host),
+            Self::Far => Ipv4Addr::new(10, 30, 0, host),
         }
     }
 
@@ -43,6 +51,7 @@ impl Net {
         let net = match self {
             Self::Front => 0x10,
             Self::Back => 0x20,
+            Self::Far => 0x30,
         };
         Ipv6Addr::new(0xfd00, net, 0, 0, 0, 0, 0, host.into())
     }

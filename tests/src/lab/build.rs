@@ -1,27 +1,30 @@
-//! What a lab shall be like, and building it.
+//! What a lab shall be like.
 
-use std::fs;
+use anyhow::{Context, Result, ensure};
 
-use anyhow::{Context, Result, bail, ensure};
-
-use super::address::{BALANCER, FIRST_HOST, MAX_HOSTS, Net};
-use super::wiring::{Plug, Wiring};
-use super::{Interface, Lab};
-use crate::host::Host;
-use crate::netns::Netns;
-use crate::scope::Scope;
-use crate::{interrupt, preflight, xdp_stub};
+use super::address::{MAX_HOSTS, Net};
+use super::mode::Mode;
+use super::plan::{APART, Plan};
+use super::routes::Routes;
+use super::wiring::{Families, Wiring};
+use super::{Lab, assemble};
+use crate::xdp::trunk::Tag;
+use crate::{interrupt, preflight};
 
 /// What the lab shall be like.
 #[derive(Clone, Debug)]
 pub struct LabBuilder {
     clients: u8,
     backends: u8,
+    beside_clients: bool,
     one_arm: bool,
-    mtu: u16,
-    forwarding: bool,
-    checksum_offload: bool,
-    ipv6: bool,
+    pub(super) mtu: u16,
+    path_mtu: Option<u16>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) mode: Mode,
+    pub(super) forwarding: bool,
+    pub(super) checksum_offload: bool,
+    families: Families,
 }
 
 impl Default for LabBuilder {
@@ -29,11 +32,15 @@ impl Default for LabBuilder {
         Self {
             clients: 1,
             backends: 1,
+            beside_clients: false,
             one_arm: false,
             mtu: 1500,
+            path_mtu: None,
+            tags: Vec::new(),
+            mode: Mode::Nat,
             forwarding: true,
             checksum_offload: false,
-            ipv6: false,
+            families: Families { v4: true, v6: false },
         }
     }
 }
@@ -51,6 +58,18 @@ impl LabBuilder {
         self
     }
 
+    /// Prepares the backends for a mode other than `nat`.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Puts the backends in the net of the clients.
+    pub fn backends_beside_clients(mut self) -> Self {
+        self.beside_clients = true;
+        self
+    }
+
     /// Gives the balancer one interface for both directions.
     pub fn one_arm(mut self) -> Self {
         self.one_arm = true;
@@ -60,6 +79,20 @@ impl LabBuilder {
     /// The MTU of every link.
     pub fn mtu(mut self, bytes: u16) -> Self {
         self.mtu = bytes;
+        self
+    }
+
+    /// Puts a router between the clients and the balancer, whose way to the clients takes packets of so many bytes. The
+    /// clients do not know: their links have the MTU of all others.
+    pub fn path_mtu(mut self, bytes: u16) -> Self {
+        self.path_mtu = Some(bytes);
+        self
+    }
+
+    /// Lets all frames to and from the balancer have these VLAN tags, each TPID and TCI, outermost first. Its kernel has no
+    /// VLAN devices: it hears and reaches nobody, and everybody's MAC addresses are set by hand.
+    pub fn tagged(mut self, tags: &[Tag]) -> Self {
+        self.tags = tags.to_vec();
         self
     }
 
@@ -78,7 +111,13 @@ impl LabBuilder {
 
     /// IPv6 beside IPv4. Without it the lab has none, so that no packet of its own accord disturbs a count.
     pub fn ipv6(mut self) -> Self {
-        self.ipv6 = true;
+        self.families.v6 = true;
+        self
+    }
+
+    /// IPv6 instead of IPv4.
+    pub fn ipv6_only(mut self) -> Self {
+        self.families = Families { v4: false, v6: true };
         self
     }
 
@@ -92,154 +131,49 @@ impl LabBuilder {
             self.backends <= MAX_HOSTS,
             "a lab has at most {MAX_HOSTS} backends"
         );
+        ensure!(
+            !self.beside_clients || self.clients.max(self.backends) <= APART,
+            "one net has at most {APART} clients and as many backends"
+        );
+        ensure!(
+            !self.beside_clients || self.path_mtu.is_none(),
+            "backends beside clients behind a router are out of the balancer's reach"
+        );
         preflight::mount_bpffs()?;
         interrupt::install().context("handle Ctrl-C")?;
-        let scope = Scope::claim()?;
+        assemble::assemble(&self)
+    }
 
-        let members = self.members();
-        let mut names = vec!["sw", "lb"];
-        names.extend(members.iter().map(|member| member.name.as_str()));
-        let mut namespaces = scope.namespaces(&names)?.into_iter();
-        let (Some(switch), Some(lb)) = (namespaces.next(), namespaces.next()) else {
-            bail!("fewer namespaces than asked for");
-        };
-        let front = self.interface(Net::Front);
-        let back = self.interface(Net::Back);
-        let lb = host(&scope, "lb", lb, Net::Front, BALANCER)?;
-        let hosts = members.iter().zip(namespaces);
-        let hosts = hosts.map(|(member, ns)| host(&scope, &member.name, ns, member.net, member.number));
-        let mut hosts: Vec<Host> = hosts.collect::<Result<_>>()?;
-
-        let plugs = members.iter().zip(&hosts);
-        let mut plugs: Vec<Plug<'_>> = plugs.map(|(member, host)| member.plug(host)).collect();
-        let arms: &[(&str, Net)] = if self.one_arm {
-            &[("front", Net::Front)]
-        } else {
-            &[("front", Net::Front), ("back", Net::Back)]
-        };
-        for (port, net) in arms {
-            let device = if *net == Net::Back {
-                &back.device
+    pub(super) fn routes(&self) -> Routes {
+        Routes {
+            families: self.families,
+            mode: self.mode,
+            path_mtu: self.path_mtu,
+            backends_in: if self.beside_clients {
+                Net::Front
             } else {
-                &front.device
-            };
-            plugs.push(Plug {
-                ns: &lb.ns,
-                port,
-                device,
-                net: *net,
-                number: BALANCER,
-            });
+                Net::Back
+            },
+            one_arm: self.one_arm,
         }
-        let wiring = Wiring {
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let routes = self.routes();
+        Plan {
+            clients: self.clients,
+            clients_in: routes.clients_in(),
+            backends: self.backends,
+            backends_in: routes.backends_in,
+            one_arm: self.one_arm,
+        }
+    }
+
+    pub(super) fn wiring(&self) -> Wiring {
+        Wiring {
             mtu: self.mtu,
-            ipv6: self.ipv6,
+            families: self.families,
             one_bridge: self.one_arm,
-        };
-        for ns in [&switch, &lb.ns]
-            .into_iter()
-            .chain(hosts.iter().map(|host| &host.ns))
-        {
-            wiring
-                .quiet(ns)
-                .with_context(|| format!("set kernel parameters in {}", ns.name()))?;
-        }
-        wiring.switch(&switch, &plugs)?;
-        wiring.balancer(
-            &lb.ns,
-            &[(&front.device, Net::Front), (&back.device, Net::Back)],
-            self.forwarding,
-        )?;
-        for (member, host) in members.iter().zip(&hosts) {
-            wiring
-                .host(&member.plug(host))
-                .with_context(|| format!("configure {}", host.name))?;
-        }
-        if !self.checksum_offload {
-            Wiring::finish_checksums(&plugs)?;
-        }
-        Wiring::wait_running(&switch, &plugs)?;
-        let ports: Vec<&str> = arms.iter().map(|(port, _)| *port).collect();
-        let stubs = xdp_stub::attach(&switch, &ports)?;
-
-        let backends = hosts.split_off(self.clients.into());
-        let more_clients = hosts.split_off(1);
-        let client = hosts.pop().context("a lab without a client")?;
-        Ok(Lab {
-            client,
-            more_clients,
-            backends,
-            lb,
-            front,
-            back,
-            switch,
-            _stubs: stubs,
-            scope,
-        })
-    }
-
-    /// The clients, then the backends.
-    fn members(&self) -> Vec<Member> {
-        let client = |i| {
-            if i == 0 {
-                "client".to_owned()
-            } else {
-                format!("c{}", i + 1)
-            }
-        };
-        let clients = (0..self.clients).map(|i| Member {
-            name: client(i),
-            net: Net::Front,
-            number: FIRST_HOST + i,
-        });
-        let backends = (0..self.backends).map(|i| Member {
-            name: format!("b{}", i + 1),
-            net: Net::Back,
-            number: FIRST_HOST + i,
-        });
-        clients.chain(backends).collect()
-    }
-
-    /// The balancer's interface in a net.
-    fn interface(&self, net: Net) -> Interface {
-        let second = net == Net::Back && !self.one_arm;
-        Interface {
-            device: if second { "eth1" } else { "eth0" }.to_owned(),
-            addr: net.v4(BALANCER),
-            addr6: net.v6(BALANCER),
-            mac: if second { Net::Back } else { Net::Front }.mac(BALANCER),
         }
     }
-}
-
-/// A host to be: a client or a backend.
-struct Member {
-    name: String,
-    net: Net,
-    number: u8,
-}
-
-impl Member {
-    fn plug<'a>(&'a self, host: &'a Host) -> Plug<'a> {
-        Plug {
-            ns: &host.ns,
-            port: &self.name,
-            device: "eth0",
-            net: self.net,
-            number: self.number,
-        }
-    }
-}
-
-fn host(scope: &Scope, name: &str, ns: Netns, net: Net, number: u8) -> Result<Host> {
-    let dir = scope.dir().join(name);
-    fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-    Ok(Host {
-        name: name.to_owned(),
-        ns,
-        addr: net.v4(number),
-        addr6: net.v6(number),
-        mac: net.mac(number),
-        dir,
-    })
 }

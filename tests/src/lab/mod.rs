@@ -9,12 +9,17 @@
 //! ```
 //!
 //! With one arm, the balancer has `eth0` alone, with the addresses of both nets, and one bridge joins everything.
-//! Clients and backends have the balancer as default route: VIPs reach it, and what backends answer comes back
-//! through it. The bridge ports facing the balancer carry an XDP stub, without which nothing that it sends from XDP
-//! would arrive.
+//! Clients have the balancer as default route, so that VIPs reach it, and backends have the way that their [`Mode`] asks
+//! for: by the balancer, none, or past it by the switch, which then routes. [`LabBuilder::path_mtu`] puts a router between
+//! clients and balancer, and [`LabBuilder::tagged`] a VLAN trunk between switch and balancer. The bridge ports facing
+//! the balancer carry an XDP stub, without which nothing that it sends from XDP would arrive.
 
 pub mod address;
+mod assemble;
 mod build;
+mod mode;
+mod plan;
+mod routes;
 mod wiring;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -26,9 +31,11 @@ use crate::agent::AgentBuilder;
 use crate::host::Host;
 use crate::netns::Netns;
 use crate::scope::Scope;
-use crate::xdp_stub::Stub;
+use crate::xdp::stub::Stub;
+use crate::xdp::trunk::Trunk;
 
 pub use build::LabBuilder;
+pub use mode::Mode;
 
 /// A running lab. Dropping it kills what runs in it and removes all of it.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Lab {
     pub backends: Vec<Host>,
     /// The balancer's host; its address is that of `front`.
     pub lb: Host,
+    /// The router before it, in a lab with a path MTU.
+    pub router: Option<Host>,
     /// The balancer's interface towards the clients.
     pub front: Interface,
     /// The balancer's interface towards the backends; with one arm the same device with another address.
@@ -48,6 +57,7 @@ pub struct Lab {
     /// The namespace of the bridges; its ports are named after the hosts, `front` and `back`.
     pub switch: Netns,
     _stubs: Vec<Stub>,
+    _trunks: Vec<Trunk>,
     // Last: takes the namespaces away.
     scope: Scope,
 }
@@ -85,12 +95,12 @@ impl Lab {
 
     /// The address that services are usually given.
     pub fn vip(&self) -> Ipv4Addr {
-        address::vip(10)
+        address::vip(routes::VIP)
     }
 
     /// Its IPv6 counterpart.
     pub fn vip6(&self) -> Ipv6Addr {
-        address::vip6(10)
+        address::vip6(routes::VIP)
     }
 
     /// Pulls a client's or backend's cable out of the switch, or puts it in again.

@@ -1,4 +1,4 @@
-//! Cables, addresses and routes.
+//! Cables and addresses.
 
 use std::process::{Child, Stdio};
 use std::thread;
@@ -8,18 +8,28 @@ use anyhow::{Context, Result, ensure};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 
-use super::address::{BALANCER, Net, PREFIX_LEN, PREFIX_LEN6};
+use super::address::{Mac, Net, PREFIX_LEN, PREFIX_LEN6, ROUTER};
+use super::plan::{Role, Seat};
 use crate::netns::Netns;
 use crate::preflight;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
+/// Bytes that two VLAN tags take in a frame: the MTU does not count them, but veth drops what is longer than it by more than one.
+const TAGS: u16 = 8;
+
+/// The families that a lab has addresses of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Families {
+    pub v4: bool,
+    pub v6: bool,
+}
 
 /// How all links of a lab are.
 pub(super) struct Wiring {
     pub mtu: u16,
-    pub ipv6: bool,
-    /// One bridge for both nets, instead of one each.
+    pub families: Families,
+    /// One bridge for the balancer's nets, instead of one each.
     pub one_bridge: bool,
 }
 
@@ -28,10 +38,8 @@ pub(super) struct Plug<'a> {
     pub ns: &'a Netns,
     /// The end of the cable in the switch.
     pub port: &'a str,
-    /// The end in the host.
-    pub device: &'a str,
-    pub net: Net,
-    pub number: u8,
+    pub role: Role,
+    pub seat: &'a Seat,
 }
 
 impl Wiring {
@@ -42,7 +50,7 @@ impl Wiring {
         // On one arm the balancer's kernel would tell hosts of the shorter way past it.
         settings.extend([("ipv4", "send_redirects", "0"), ("ipv4", "accept_redirects", "0")]);
         if preflight::has_ipv6() {
-            settings.push(("ipv6", "disable_ipv6", if self.ipv6 { "0" } else { "1" }));
+            settings.push(("ipv6", "disable_ipv6", if self.families.v6 { "0" } else { "1" }));
             settings.extend([("ipv6", "accept_dad", "0"), ("ipv6", "accept_ra", "0")]);
         }
         let name = |scope, (family, name, _)| format!("net.{family}.conf.{scope}.{name}");
@@ -55,27 +63,35 @@ impl Wiring {
         Ok(())
     }
 
-    /// Builds the bridges and a veth pair per plug.
-    pub fn switch(&self, switch: &Netns, plugs: &[Plug<'_>]) -> Result<()> {
-        let bridges: &[&str] = if self.one_bridge {
-            &["br-front"]
-        } else {
-            &["br-front", "br-back"]
-        };
+    /// Makes a host a router, or not.
+    pub fn forwarding(&self, ns: &Netns, on: bool) -> Result<()> {
+        let value = if on { "1" } else { "0" };
+        let mut settings = vec![("net.ipv4.ip_forward", value)];
+        if self.families.v6 {
+            settings.push(("net.ipv6.conf.all.forwarding", value));
+        }
+        ns.sysctl(&settings)
+    }
+
+    /// Builds the bridges and a veth pair per plug. With a trunk, the balancer's cables end there: in the switch's place it
+    /// has `PORT-in`.
+    pub fn switch(&self, switch: &Netns, plugs: &[Plug<'_>], trunk: Option<&Netns>) -> Result<()> {
         let mut lines = vec!["link set lo up".to_owned()];
-        lines.extend(
-            bridges
-                .iter()
-                .map(|bridge| format!("link add {bridge} type bridge mcast_snooping 0")),
-        );
+        let mut bridges: Vec<&str> = plugs.iter().map(|plug| self.bridge(plug.seat.net)).collect();
+        bridges.extend(["br-front", self.bridge(Net::Back)]);
+        bridges.sort_unstable();
+        bridges.dedup();
+        let add = |bridge: &&str| format!("link add {bridge} type bridge mcast_snooping 0");
+        lines.extend(bridges.iter().map(add));
         for plug in plugs {
-            let (port, device, mac, mtu) = (plug.port, plug.device, plug.net.mac(plug.number), self.mtu);
-            let bridge = if plug.net == Net::Back && !self.one_bridge {
-                "br-back"
-            } else {
-                "br-front"
+            let (port, bridge) = (plug.port, self.bridge(plug.seat.net));
+            let (mtu, peer) = match trunk.filter(|_| plug.role == Role::Balancer) {
+                Some(trunk) => {
+                    let mtu = self.mtu + TAGS;
+                    (mtu, format!("{port}-in mtu {mtu} netns {}", trunk.name()))
+                }
+                None => (self.mtu, self.end(plug, self.mtu)),
             };
-            let peer = format!("{device} address {mac} mtu {mtu} netns {}", plug.ns.name());
             lines.push(format!("link add {port} mtu {mtu} type veth peer name {peer}"));
             lines.push(format!("link set {port} master {bridge} up"));
         }
@@ -83,32 +99,59 @@ impl Wiring {
         switch.ip_batch(&lines).context("build the switch")
     }
 
-    /// Gives the balancer its addresses; with `forward`, makes it a router.
-    pub fn balancer(&self, lb: &Netns, devices: &[(&String, Net)], forward: bool) -> Result<()> {
-        let forward = if forward { "1" } else { "0" };
-        let mut settings = vec![("net.ipv4.ip_forward", forward)];
-        if self.ipv6 {
-            settings.push(("net.ipv6.conf.all.forwarding", forward));
-        }
-        lb.sysctl(&settings)?;
+    /// The cables between a trunk and the balancer, to `PORT-out`.
+    pub fn trunk(&self, trunk: &Netns, plugs: &[Plug<'_>]) -> Result<()> {
         let mut lines = vec!["link set lo up".to_owned()];
-        for (device, net) in devices {
-            self.addresses(&mut lines, device, *net, BALANCER);
-            lines.push(format!("link set {device} up"));
+        let mtu = self.mtu + TAGS;
+        for plug in plugs.iter().filter(|plug| plug.role == Role::Balancer) {
+            let (port, end) = (plug.port, self.end(plug, mtu));
+            lines.push(format!("link add {port}-out mtu {mtu} type veth peer name {end}"));
+            lines.extend(["in", "out"].map(|side| format!("link set {port}-{side} up")));
         }
-        lb.ip_batch(&lines).context("configure the balancer's host")
+        trunk.ip_batch(&lines).context("build the trunk")
     }
 
-    /// Gives a client or backend its addresses and the balancer as default route.
-    pub fn host(&self, plug: &Plug<'_>) -> Result<()> {
+    /// Lines that give a host its addresses and start its devices.
+    pub fn addresses(&self, seats: &[Seat]) -> Vec<String> {
         let mut lines = vec!["link set lo up".to_owned()];
-        self.addresses(&mut lines, plug.device, plug.net, plug.number);
-        lines.push(format!("link set {} up", plug.device));
-        lines.push(format!("route add default via {}", plug.net.v4(BALANCER)));
-        if self.ipv6 {
-            lines.push(format!("route add ::/0 via {}", plug.net.v6(BALANCER)));
+        for Seat {
+            device, net, number, ..
+        } in seats
+        {
+            // The router makes the routes to the clients itself, with an MTU.
+            let more = if (*net, *number) == (Net::Far, ROUTER) {
+                " noprefixroute"
+            } else {
+                ""
+            };
+            if self.families.v4 {
+                lines.push(format!(
+                    "addr add {}/{PREFIX_LEN} dev {device}{more}",
+                    net.v4(*number)
+                ));
+            }
+            if self.families.v6 {
+                lines.push(format!(
+                    "addr add {}/{PREFIX_LEN6} dev {device} nodad{more}",
+                    net.v6(*number)
+                ));
+            }
+            lines.push(format!("link set {device} up"));
         }
-        plug.ns.ip_batch(&lines)
+        lines
+    }
+
+    /// A line for each family that tells a device the MAC address of a neighbour, for good.
+    pub fn neighbour(&self, device: &str, seat: &Seat, mac: Mac) -> Vec<String> {
+        let mut lines = Vec::new();
+        let line = |address: String| format!("neigh add {address} lladdr {mac} dev {device} nud permanent");
+        if self.families.v4 {
+            lines.push(line(seat.net.v4(seat.number).to_string()));
+        }
+        if self.families.v6 {
+            lines.push(line(seat.net.v6(seat.number).to_string()));
+        }
+        lines
     }
 
     /// Makes senders compute L4 checksums: what veth leaves out, a rewritten frame would carry wrong. All at once,
@@ -117,7 +160,7 @@ impl Wiring {
         let start = |plug: &Plug<'_>| {
             let mut command = plug.ns.command("ethtool");
             command
-                .args(["-K", plug.device, "tx", "off"])
+                .args(["-K", plug.seat.device, "tx", "off"])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped());
             command.spawn().context("start ethtool")
@@ -138,18 +181,29 @@ impl Wiring {
     pub fn wait_running(switch: &Netns, plugs: &[Plug<'_>]) -> Result<()> {
         for plug in plugs {
             wait_running(switch, plug.port)?;
-            wait_running(plug.ns, plug.device)?;
+            wait_running(plug.ns, plug.seat.device)?;
         }
         Ok(())
     }
 
-    fn addresses(&self, lines: &mut Vec<String>, device: &str, net: Net, number: u8) {
-        lines.push(format!("addr add {}/{PREFIX_LEN} dev {device}", net.v4(number)));
-        if self.ipv6 {
-            lines.push(format!(
-                "addr add {}/{PREFIX_LEN6} dev {device} nodad",
-                net.v6(number)
-            ));
+    /// The host's end of a cable, for `ip link add`.
+    fn end(&self, plug: &Plug<'_>, mtu: u16) -> String {
+        let Seat {
+            device, net, number, ..
+        } = plug.seat;
+        format!(
+            "{device} address {} mtu {mtu} netns {}",
+            net.mac(*number),
+            plug.ns.name()
+        )
+    }
+
+    fn bridge(&self, net: Net) -> &'static str {
+        match net {
+            Net::Front => "br-front",
+            Net::Back if self.one_bridge => "br-front",
+            Net::Back => "br-back",
+            Net::Far => "br-far",
         }
     }
 }

@@ -1,5 +1,8 @@
-//! Real servers on hosts: nginx, a UDP echo, a TCP echo. Each ends when its handle is dropped.
+//! Real servers on hosts: nginx, iperf3, dnsmasq, a UDP echo, a TCP echo, the far end of tunnels. Each ends when its handle is dropped.
 
+mod decap;
+mod dns;
+mod iperf;
 mod nginx;
 mod tcp_echo;
 mod udp_echo;
@@ -13,6 +16,9 @@ use anyhow::Result;
 use crate::host::Host;
 use crate::preflight;
 
+pub use decap::Decap;
+pub use dns::Dns;
+pub use iperf::Iperf;
 pub use nginx::{Nginx, NginxBuilder};
 pub use tcp_echo::TcpEcho;
 pub use udp_echo::UdpEcho;
@@ -30,7 +36,27 @@ impl Host {
 
     /// A UDP echo on `port` of every address.
     pub fn udp_echo(&self, port: u16) -> Result<UdpEcho> {
-        UdpEcho::start(self, port)
+        UdpEcho::start(self, any(port))
+    }
+
+    /// A UDP echo on one address, which it then answers from: on every address, the kernel would choose one.
+    pub fn udp_echo_on(&self, addr: SocketAddr) -> Result<UdpEcho> {
+        UdpEcho::start(self, addr)
+    }
+
+    /// `xlb decap` on `eth0`, with more arguments.
+    pub fn decap(&self, args: &[&str]) -> Result<Decap> {
+        Decap::start(self, args)
+    }
+
+    /// iperf3's server on `port` of an address.
+    pub fn iperf_server(&self, addr: SocketAddr) -> Result<Iperf> {
+        Iperf::start(self, addr)
+    }
+
+    /// A DNS server on port 53 of every address; [`Dns::NAME`] has a text of so many bytes, in strings of its own.
+    pub fn dns(&self, bytes: usize) -> Result<Dns> {
+        Dns::start(self, bytes)
     }
 
     /// A TCP server on `port` of every address that greets with the host's name and a newline, then echoes.

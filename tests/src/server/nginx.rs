@@ -1,7 +1,7 @@
 //! nginx with a configuration of its own.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -108,7 +108,11 @@ impl Nginx {
             .arg(self.dir.join("nginx.conf"));
         let what = format!("nginx on {}", self.host.name);
         let mut process = Process::spawn(&what, command, &self.dir.join("nginx.log"))?;
-        let addr = self.addr();
+        // Whatever addresses the host has, this one it has.
+        let addr = SocketAddr::new(
+            Ipv4Addr::LOCALHOST.into(),
+            self.ports.first().copied().unwrap_or_default(),
+        );
         self.host
             .ns
             .run(|| process.wait_ready(PATIENCE, || TcpStream::connect(addr).is_ok()))??;

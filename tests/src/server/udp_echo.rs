@@ -33,9 +33,9 @@ struct Shared {
 }
 
 impl UdpEcho {
-    pub(super) fn start(host: &Host, port: u16) -> Result<Self> {
-        let socket = host.ns.run(|| UdpSocket::bind(super::any(port)))?;
-        let socket = socket.with_context(|| format!("UDP port {port} on {}", host.name))?;
+    pub(super) fn start(host: &Host, on: SocketAddr) -> Result<Self> {
+        let socket = host.ns.run(|| UdpSocket::bind(on))?;
+        let socket = socket.with_context(|| format!("UDP socket {on} on {}", host.name))?;
         setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).context("enlarge a receive buffer")?;
         socket.set_read_timeout(Some(POLL))?;
         let shared = Arc::new(Shared::default());
@@ -46,7 +46,11 @@ impl UdpEcho {
                 move || serve(&socket, &shared)
             })?;
         Ok(Self {
-            addr: SocketAddr::new(host.addr.into(), port),
+            addr: if on.ip().is_unspecified() {
+                SocketAddr::new(host.addr.into(), on.port())
+            } else {
+                on
+            },
             shared,
             thread: Some(thread),
         })

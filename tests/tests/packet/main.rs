@@ -1,16 +1,22 @@
-//! The BPF program on single frames: what goes in, what comes out, checked by an independent parser.
+//! The BPF program on single frames: what goes in, what comes out, checked by an independent reader and a plain model.
 //!
-//! [`rig`] runs the real program over real maps by `BPF_PROG_TEST_RUN`; [`frames`] builds frames and reads them back.
+//! [`wire`] builds frames and reads them back; [`world`] says what the balancer is told; [`rig`] runs the real program over real
+//! maps by `BPF_PROG_TEST_RUN`; [`model`] says what `docs/packets.md` wants. [`table`] has a row for everything on that page,
+//! [`differential`] sends random packets through program and model.
 #![expect(
     clippy::unwrap_used,
     reason = "frames are built from constants, and what cannot be read back is a failed test"
 )]
 
-mod collisions;
+mod differential;
+mod fixtures;
 mod flows;
-mod frames;
-mod fuzz;
-mod nat;
-mod parse;
+mod long;
+mod model;
 mod program;
+mod rates;
 mod rig;
+mod routes;
+mod table;
+mod wire;
+mod world;

@@ -1,11 +1,13 @@
 //! The program as a whole: what is not used is not there.
 
 use anyhow::{Context as _, Result};
-use lb_common::conn::Timeouts;
 use xlb::datapath::{load, pins::Pins};
 use xlb_tests::{preflight, scope::Scope};
 
-use crate::rig::settings;
+use crate::{
+    rig::{TIMEOUTS, settings},
+    world::World,
+};
 
 #[test]
 fn the_packet_log_is_absent_unless_asked_for() -> Result<()> {
@@ -15,14 +17,7 @@ fn the_packet_log_is_absent_unless_asked_for() -> Result<()> {
     let scope = Scope::claim()?;
     let instructions = |log_packets| {
         let pins = Pins::take(&scope.pin_dir().join("program"))?;
-        let timeouts = Timeouts {
-            syn: 1,
-            established: 1,
-            fin: 1,
-            closed: 1,
-            udp: 1,
-        };
-        let mut ebpf = load::load(&pins, &settings(timeouts, log_packets))?;
+        let mut ebpf = load::load(&pins, &settings(&World::default(), TIMEOUTS, log_packets))?;
         let info = load::xdp(&mut ebpf)?.info()?;
         let verified = info.verified_instruction_count().unwrap_or(0);
         pins.remove()?;

@@ -93,7 +93,7 @@ fn a_refused_start_over_pins_leaves_them_serving() -> Result<()> {
         (
             "backends = 3",
             "backends = 7",
-            ["BACKENDS was made for 3, not 7: ", room],
+            ["QUIC_SERVERS was made for 3, not 7: ", room],
         ),
         (
             "services = 2",

@@ -27,7 +27,7 @@ fn named(names: &[&str]) -> String {
 fn devices(lab: &Lab) -> Result<()> {
     let lines = [
         "link add bridge0 type bridge",
-        "link add jumbo0 mtu 9000 type veth peer name jumbo1 mtu 9000",
+        "link add jumbo0 type veth peer name jumbo1 mtu 9000",
         "link property add dev eth0 altname uplink",
     ];
     lab.lb.ns.ip_batch(&lines.map(str::to_owned))
@@ -64,7 +64,7 @@ fn an_interface_that_is_not_there_or_cannot_is_named() -> Result<()> {
             &["jumbo0"],
             [
                 "interface jumbo0: the driver refuses XDP in native mode",
-                "lower its MTU",
+                "lower its MTU (it is 1500; of a veth, its far end's counts)",
             ],
         ),
     ] {

@@ -1,8 +1,12 @@
 //! Debian's packages.
 
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{STAGE, lab::is_root};
 use crate::{process, say};
@@ -78,6 +82,37 @@ impl Apt {
             .args(["install", "--no-install-recommends"])
             .args(packages);
         process::quietly(STAGE, what, install.env("DEBIAN_FRONTEND", "noninteractive"))
+    }
+
+    /// The packages whose names match.
+    pub fn search(&mut self, pattern: &str) -> Vec<String> {
+        if !self.available {
+            return Vec::new();
+        }
+        if is_root() {
+            self.update();
+        }
+        let found = process::output(Command::new("apt-cache").args(["search", "--names-only", pattern]));
+        let found = found.unwrap_or_default();
+        let names = found.lines().filter_map(|line| line.split_whitespace().next());
+        names.map(str::to_owned).collect()
+    }
+
+    /// Fetches a package into a directory, and installs nothing.
+    pub fn download(&mut self, what: &str, package: &str, directory: &Path) -> Result<PathBuf> {
+        say::step(STAGE, what, format_args!("downloading {package}"));
+        let mut download = Command::new("apt-get");
+        download.args(["-q", "download", package]).current_dir(directory);
+        process::quietly(STAGE, what, &mut download)?;
+        let files = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
+        let mut paths = files.flatten().map(|file| file.path());
+        let is_it = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&format!("{package}_")) && name.ends_with(".deb")
+        };
+        paths
+            .find(is_it)
+            .with_context(|| format!("apt-get has put no {package} into {}", directory.display()))
     }
 
     /// Once, and only when something is missing. A source that is broken or out of reach is no reason to stop: what is wanted may

@@ -21,6 +21,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ping", "iputils-ping"),
     ("tcpdump", "tcpdump"),
     ("timeout", "coreutils"),
+    ("iperf3", "iperf3"),
+    ("traceroute", "traceroute"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
 ];
 
 /// XDP programs attached as links, bounded loops and batched map operations, all of them in a kernel that is maintained.

@@ -150,6 +150,7 @@ pub fn service() -> Value {
     down["last_check"] = json!(null);
     json!({
         "name": "web", "vips": ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"], "mode": "nat", "algorithm": "maglev",
+        "mtu": null, "fragments": "track", "checksum": false, "quic": null,
         "check": {
             "type": "http", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3,
             "path": "/health", "status": "200-399",
@@ -159,10 +160,14 @@ pub fn service() -> Value {
     })
 }
 
+pub fn vip() -> Value {
+    json!({"address": "198.51.100.0/24", "unserved": "reset", "ping": false, "services": ["dns", "web"]})
+}
+
 pub fn backend(name: &str) -> Value {
     json!({
         "name": name, "address": "10.0.0.2", "port": 8080, "weight": 100,
-        "admin": "ready", "health": "up", "state": "up",
+        "admin": "ready", "server_id": null, "health": "up", "state": "up",
         "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "last_check": "200 in 2 ms",
         "counters": counters(0),
     })

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::{
     cli::{CheckArguments, Probe, ServiceAdd},
     commands::{Reply, Session},
-    config::{CheckKind, CheckSpec, ServiceSpec},
+    config::{CheckKind, CheckSpec, QuicSpec, ServiceSpec},
 };
 
 pub async fn execute(session: &Session, arguments: &ServiceAdd) -> Result<Reply> {
@@ -23,15 +23,30 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
         name,
         vips,
         mode,
+        mtu,
+        fragments,
+        checksum,
+        quic_config_id,
+        quic_server_id_length,
         algorithm,
         backends,
         check,
     } = arguments.clone();
+    let quic = quic_config_id
+        .zip(quic_server_id_length)
+        .map(|(config_id, server_id_length)| QuicSpec {
+            config_id,
+            server_id_length,
+        });
     Ok(ServiceSpec {
         name,
         vips,
         algorithm,
         mode,
+        mtu,
+        fragments,
+        checksum,
+        quic,
         check: self::check(check)?,
         backends,
     })
@@ -122,6 +137,25 @@ mod tests {
                     {"name": "b1", "address": "10.0.0.2", "port": 8080, "weight": 100, "state": "ready"},
                     {"name": "10.0.0.3", "address": "10.0.0.3", "weight": 5, "state": "ready"},
                 ],
+            })
+        );
+    }
+
+    #[test]
+    fn flags_of_a_mode_become_its_settings() {
+        let body = body(
+            "--vip [2001:db8::/64]:443/udp --mode gue --mtu 1500 --fragments hash --checksum --quic-config-id 1 \
+             --quic-server-id-length 2 --backend 10.0.0.2,server-id=0a0b",
+        );
+        assert_eq!(
+            body.unwrap(),
+            json!({
+                "name": "web", "vip": ["[2001:db8::/64]:443/udp"], "algorithm": "maglev", "mode": "gue",
+                "mtu": 1500, "fragments": "hash", "checksum": true,
+                "quic": {"config_id": 1, "server_id_length": 2},
+                "backend": [{
+                    "name": "10.0.0.2", "address": "10.0.0.2", "weight": 100, "state": "ready", "server_id": "0a0b",
+                }],
             })
         );
     }

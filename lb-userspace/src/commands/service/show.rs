@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     api::protocol::{Backend, Counters, Service},
     commands::{Reply, Session, backend},
-    config::{CheckKind, CheckSpec},
+    config::{CheckKind, CheckSpec, Fragments, QuicSpec},
     output::{
         self,
         Column::{Number, Text},
@@ -31,7 +31,7 @@ fn page(service: &Service) -> String {
     let facts = [
         ("Service", service.name.clone()),
         ("VIP", vips.join(", ")),
-        ("Mode", service.mode.name().into()),
+        ("Mode", mode(service)),
         ("Algorithm", service.algorithm.name().into()),
         (
             "Check",
@@ -61,9 +61,31 @@ fn page(service: &Service) -> String {
     let backends = if service.backends.is_empty() {
         "no backends\n".into()
     } else {
-        backends(&service.backends)
+        backends(&service.backends) + &server_ids(service)
     };
     format!("{facts}\n{backends}")
+}
+
+/// The mode with those of its settings that are not as everywhere.
+fn mode(service: &Service) -> String {
+    let mut text = service.mode.name().to_owned();
+    if let Some(mtu) = service.mtu {
+        text += &format!(", mtu {mtu}");
+    }
+    if service.fragments != Fragments::default() {
+        text += &format!(", fragments {}", service.fragments.name());
+    }
+    if service.checksum {
+        text += ", checksum";
+    }
+    if let Some(quic) = service.quic {
+        let QuicSpec {
+            config_id,
+            server_id_length,
+        } = quic;
+        text += &format!(", quic config {config_id} with server IDs of {server_id_length} bytes");
+    }
+    text
 }
 
 fn check(check: &CheckSpec) -> String {
@@ -138,6 +160,19 @@ fn backends(backends: &[Backend]) -> String {
     output::table(&columns, rows)
 }
 
+/// Whom QUIC connection IDs name, where they are read.
+fn server_ids(service: &Service) -> String {
+    if service.quic.is_none() {
+        return String::new();
+    }
+    let rows = service.backends.iter().map(|backend| {
+        let id = backend.server_id.map(|id| id.to_string());
+        [backend.name.clone(), id.unwrap_or(output::NONE.into())]
+    });
+    let table = output::table(&[Text("BACKEND"), Text("SERVER ID")], rows);
+    format!("\n{table}")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -171,6 +206,25 @@ b1             10.0.0.2:8080  ready  up      up        100      7  eth0 02:00:00
 "
         );
         assert_eq!(agent.requests(), [("GET /v1/services/web".into(), json!(null))]);
+    }
+
+    #[tokio::test]
+    async fn settings_of_the_mode_and_server_ids_are_shown() {
+        let mut service = canned::service();
+        service["mode"] = json!("gue");
+        service["mtu"] = json!(1500);
+        service["fragments"] = json!("hash");
+        service["checksum"] = json!(true);
+        service["quic"] = json!({"config_id": 1, "server_id_length": 2});
+        service["backends"][0]["server_id"] = json!("0a0b");
+        let reply = execute(&CannedAgent::new(200, service).session(Output::Table), "web")
+            .await
+            .unwrap();
+        let mode =
+            "Mode       gue, mtu 1500, fragments hash, checksum, quic config 1 with server IDs of 2 bytes\n";
+        assert!(reply.text.contains(mode), "{}", reply.text);
+        let ids = "\n\nBACKEND        SERVER ID\nb1             0a0b\n10.0.0.3:8080  -\n";
+        assert!(reply.text.ends_with(ids), "{}", reply.text);
     }
 
     #[tokio::test]

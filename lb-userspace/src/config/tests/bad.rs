@@ -20,11 +20,11 @@ const FILES: &[(&str, &str)] = &[
     ("[node]\nsocket = '/a'\nsocket = '/b'\n", "3: duplicate key"),
     (
         "[nodes]\n",
-        "1: nodes: unknown field: use one of `node`, `limits`, `timeouts`, `interface`, `service`",
+        "1: nodes: unknown field: use one of `node`, `limits`, `timeouts`, `interface`, `vip`, `service`",
     ),
     (
         "[node]\nsockets = '/a'",
-        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`",
+        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`, `tunnel_sources`, `sources`, `source_ports`, `answers_per_second`, `partial_checksums`",
     ),
     (
         "[limits]\nflows = 12",
@@ -84,11 +84,11 @@ const FILES: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     (
         "weight = 3",
-        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `mode`, `check`, `backend`"#,
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `check`, `backend`"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
-        r#"8: service "web", backend "10.0.0.2": wieght: unknown field: use one of `name`, `address`, `port`, `weight`, `state`"#,
+        r#"8: service "web", backend "10.0.0.2": wieght: unknown field: use one of `name`, `address`, `port`, `weight`, `state`, `server_id`"#,
     ),
     (
         "[[service.backend]]\nname='b1'",
@@ -167,12 +167,12 @@ const SERVICES: &[(&str, &str)] = &[
         r#"6: service "web": algorithm: `random` is unknown: use `maglev`"#,
     ),
     (
-        "mode = 'dsr'",
-        r#"6: service "web": mode: `dsr` is unknown: use `nat`"#,
+        "mode = 'tunnel'",
+        r#"6: service "web": mode: `tunnel` is unknown: use one of `nat`, `full-nat`, `dsr`, `ipip`, `gue`"#,
     ),
     (
         "[[service.backend]]\naddress = '2001:db8::1'",
-        r#"7: service "web", backend "2001:db8::1": address: IPv6 address 2001:db8::1 is not served yet: use an IPv4 address"#,
+        r#"7: service "web", backend "2001:db8::1": address: 2001:db8::1 is IPv6, and VIP 192.0.2.10:80/tcp is IPv4: mode "nat" needs one family, use mode = "ipip" or "gue" or another address"#,
     ),
     (
         "[[service.backend]]\naddress = '127.0.0.1'",
@@ -255,8 +255,8 @@ const SERVICES: &[(&str, &str)] = &[
         r#"7: service number 2: vip: "192.0.2.10:80" has no protocol: write it like "192.0.2.10:80/tcp""#,
     ),
     (
-        "[[service]]\nname = 'b'\nvip = '[2001:db8::1]:80/tcp'",
-        r#"8: service "b": vip: IPv6 address 2001:db8::1 is not served yet: use an IPv4 address"#,
+        "[[service]]\nname = 'b'\nvip = '[fe80::1]:80/tcp'",
+        r#"8: service "b": vip: fe80::1 is a link-local address: use one that other hosts reach"#,
     ),
     (
         "[[service]]\nname = 'b'\nvip = ['192.0.2.11:80/tcp', '192.0.2.11:81/tcp']\n[service.check]\ntype = 'tcp'\n[[service.backend]]\naddress='10.0.0.2'",

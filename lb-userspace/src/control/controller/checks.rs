@@ -73,7 +73,7 @@ impl<D: Datapath> Controller<D> {
             return false;
         };
         let name = format!("{}/{}", service.name, backend.name);
-        let word = self.word(backend, granted);
+        let word = self.word(service, backend, granted);
         self.datapath.set_word(granted.id, word);
         self.applied.took(Step::SetWord { id: granted.id, word });
         match health {
@@ -92,7 +92,7 @@ impl<D: Datapath> Controller<D> {
     /// Starts and ends checks, so that each backend of a checked service has one.
     pub(super) fn watch(&mut self) {
         let mut before = std::mem::take(&mut self.watched);
-        for (service, backend, granted) in backends(&self.services, &self.ids) {
+        for (service, backend, granted) in backends(&self.setup.services, &self.ids) {
             let (Some(spec), Some(target)) = (&service.check, service.check_target(backend)) else {
                 continue;
             };
