@@ -2,6 +2,7 @@
 //!
 //! Only `anyhow`, `clap` and the standard library, so that the first command on a new machine starts within seconds.
 
+mod bench;
 mod build;
 mod check;
 mod demo;
@@ -12,7 +13,7 @@ mod test;
 mod verify;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::ensure;
 use clap::Parser;
@@ -42,6 +43,12 @@ enum Task {
         /// Kernels to ask
         #[arg(long = "kernel", value_enum, value_delimiter = ',', default_values = verify::Kernel::DEFAULT)]
         kernels: Vec<verify::Kernel>,
+    },
+    /// Measure what a packet costs by forwarding mode, in nanoseconds and beside a program that only sends (needs root)
+    Bench {
+        /// Write the results to a file, too
+        #[arg(long)]
+        json: Option<PathBuf>,
     },
     /// Run the load balancer in a network of its own and show the traffic spread (needs root); --fast waits less
     #[command(disable_help_flag = true)]
@@ -80,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Test { args } => test::run(&args),
         Task::Verify { kernels } => verify::run(&kernels),
+        Task::Bench { json } => bench::run(json.as_deref()),
         Task::Demo { args } => demo::run(&args),
     }
 }

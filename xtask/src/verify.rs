@@ -7,7 +7,11 @@ mod guest;
 mod initramfs;
 mod kernel;
 
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -77,18 +81,10 @@ pub fn running_kernel() -> Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
-    process::run(&mut workspace::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "lb-userspace",
-        "--example",
-        "verify",
-    ]))?;
-    Ok(workspace::binary("examples/verify"))
+    workspace::example("verify")
 }
 
-fn on_this_host(program: &PathBuf) -> Result<()> {
+fn on_this_host(program: &Path) -> Result<()> {
     process::run(&mut Command::new(program))
 }
 

@@ -6,6 +6,8 @@ use std::{
     process::Command,
 };
 
+use anyhow::Result;
+
 use crate::process;
 
 pub fn root() -> &'static Path {
@@ -24,6 +26,19 @@ pub fn target_dir() -> PathBuf {
 /// A release binary that cargo has built.
 pub fn binary(name: &str) -> PathBuf {
     target_dir().join("release").join(name)
+}
+
+/// Builds one of the agent's examples; returns where it is.
+pub fn example(name: &str) -> Result<PathBuf> {
+    process::run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "lb-userspace",
+        "--example",
+        name,
+    ]))?;
+    Ok(binary("examples").join(name))
 }
 
 /// Names the toolchain that builds the BPF program: `setup` writes it, lb-userspace's build script reads it.

@@ -34,12 +34,13 @@ fn main() -> ExitCode {
 /// Whether the kernel takes every variant.
 fn run() -> Result<bool> {
     host::prepare()?;
-    let kernel = host::Kernel::running()?;
-    println!("Linux {}", kernel.release);
+    let kernel = host::kernel()?;
+    println!("Linux {kernel}");
+    let step = stack::step(&kernel, has_jit());
     println!("{}", Cost::HEADINGS);
     let mut accepted = true;
     for variant in Variant::ALL {
-        match variant.cost(&kernel) {
+        match variant.cost(step) {
             Ok(cost) => println!("{cost}"),
             Err(error) => {
                 accepted = false;
@@ -51,6 +52,12 @@ fn run() -> Result<bool> {
         }
     }
     Ok(accepted)
+}
+
+/// Whether programs run as machine code, which is the usual way.
+fn has_jit() -> bool {
+    let enabled = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
+    enabled.map_or(true, |enabled| enabled.trim() != "0")
 }
 
 fn show_end(log: &str) {

@@ -32,6 +32,16 @@ pub fn depths(log: &str) -> Result<Vec<u32>> {
     depths.with_context(|| format!("no sum of numbers: 'stack depth {line}'"))
 }
 
+/// Steps in which the verifier of a kernel counts a function's stack (`round_up_stack_depth` in kernel/bpf/verifier.c): those of
+/// the interpreter, since Linux 6.9 those of the machine code where there is any.
+pub fn step(release: &str, jit: bool) -> u32 {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if jit && version >= (6, 9) { 16 } else { 32 }
+}
+
 /// The deepest chain from the first function on, each counted in whole steps. There is no recursion: the verifier refuses it.
 pub fn deepest(functions: &[Function], depths: &[u32], step: u32) -> Result<Chain> {
     let kept = functions.iter().filter(|function| function.is_kept).count();
@@ -101,5 +111,14 @@ mod tests {
         assert_eq!(chain.bytes, 64 + 32 + 64);
         assert_eq!(chain.names, ["a 64", "b 32", "c 64"]);
         assert!(deepest(&functions, &[40], 32).is_err());
+    }
+
+    #[test]
+    fn steps_are_smaller_since_6_9_where_there_is_machine_code() {
+        assert_eq!(step("6.1.0-56-cloud-amd64", true), 32);
+        assert_eq!(step("6.8.0", true), 32);
+        assert_eq!(step("6.12.117+deb12-cloud-amd64", true), 16);
+        assert_eq!(step("7.0", true), 16);
+        assert_eq!(step("6.12.117", false), 32);
     }
 }

@@ -19,7 +19,7 @@ use xlb::{
 };
 
 use crate::{
-    host::{BPFFS, Kernel},
+    host::BPFFS,
     stack::{self, Chain},
     statistics,
 };
@@ -81,8 +81,8 @@ impl Variant {
         }
     }
 
-    /// Loads it, and says what that has cost.
-    pub fn cost(self, kernel: &Kernel) -> Result<Cost> {
+    /// Loads it, and says what that has cost on a kernel that counts stack in such steps.
+    pub fn cost(self, stack_step: u32) -> Result<Cost> {
         match self {
             Self::Balancer {
                 log_packets,
@@ -93,7 +93,7 @@ impl Variant {
                 let settings = settings(log_packets, multi_buffer, partial_checksums);
                 let cost = load::load(&pins, &settings).and_then(|mut ebpf| {
                     let info = load::xdp(&mut ebpf)?.info()?;
-                    self.cost_of(load::OBJECT, multi_buffer, &info, kernel)
+                    self.cost_of(load::OBJECT, multi_buffer, &info, stack_step)
                 });
                 pins.remove()?;
                 cost
@@ -101,12 +101,12 @@ impl Variant {
             Self::Decap { multi_buffer } => {
                 let mut loaded = Program::load(GUE_PORT, &[], multi_buffer)?;
                 let info = loaded.xdp()?.info()?;
-                self.cost_of(program::OBJECT, multi_buffer, &info, kernel)
+                self.cost_of(program::OBJECT, multi_buffer, &info, stack_step)
             }
         }
     }
 
-    fn cost_of(self, object: &[u8], frags: bool, info: &ProgramInfo, kernel: &Kernel) -> Result<Cost> {
+    fn cost_of(self, object: &[u8], frags: bool, info: &ProgramInfo, stack_step: u32) -> Result<Cost> {
         let said = statistics::of(object, self.program(), frags, info)?;
         let depths = stack::depths(&said.log)?;
         Ok(Cost {
@@ -114,7 +114,7 @@ impl Variant {
             instructions: info.size_translated().context("the kernel tells no size")? / 8,
             verified: info.verified_instruction_count().unwrap_or(0),
             machine_code: info.size_jitted(),
-            stack: stack::deepest(&said.functions, &depths, kernel.stack_step)?,
+            stack: stack::deepest(&said.functions, &depths, stack_step)?,
         })
     }
 }
