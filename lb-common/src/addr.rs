@@ -44,6 +44,25 @@ impl Addr {
         self.words
     }
 
+    /// The address with all but its first bits set to zero: so many of an IPv4 address, so many of an IPv6 one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn prefix(self, v4_bits: u8, v6_bits: u8) -> Self {
+        let [w0, w1, w2, w3] = self.words;
+        if self.is_v4() {
+            return Self::from_v4_word(w3 & mask(v4_bits as u32));
+        }
+        let bits = v6_bits as u32;
+        Self {
+            words: [
+                w0 & mask(bits),
+                w1 & mask(bits.saturating_sub(32)),
+                w2 & mask(bits.saturating_sub(64)),
+                w3 & mask(bits.saturating_sub(96)),
+            ],
+        }
+    }
+
     /// Whether there is no address here: all zero, which is IPv6's unspecified address and no IPv4 address.
     #[must_use]
     #[inline(always)]
@@ -77,6 +96,18 @@ impl Addr {
     }
 }
 
+/// The mask of a word's first `bits`, in network order.
+#[inline(always)]
+const fn mask(bits: u32) -> u32 {
+    if bits == 0 {
+        0
+    } else if bits >= 32 {
+        u32::MAX
+    } else {
+        (u32::MAX << (32 - bits)).to_be()
+    }
+}
+
 impl From<IpAddr> for Addr {
     fn from(ip: IpAddr) -> Self {
         let v6 = match ip {
@@ -106,6 +137,8 @@ impl From<Addr> for IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString as _;
+
     use super::*;
 
     #[test]
@@ -149,6 +182,19 @@ mod tests {
         ] {
             assert!(!martian(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_bits() {
+        let prefix = |text: &str, v4, v6| {
+            IpAddr::from(Addr::from(text.parse::<IpAddr>().unwrap()).prefix(v4, v6)).to_string()
+        };
+        assert_eq!(prefix("192.0.2.255", 24, 0), "192.0.2.0");
+        assert_eq!(prefix("192.0.2.255", 32, 0), "192.0.2.255");
+        assert_eq!(prefix("192.0.2.255", 0, 0), "0.0.0.0");
+        assert_eq!(prefix("2001:db8:ffff:ffff:1::1", 0, 56), "2001:db8:ffff:ff00::");
+        assert_eq!(prefix("2001:db8::1", 0, 128), "2001:db8::1");
+        assert_eq!(prefix("2001:db8::1", 32, 0), "::");
     }
 
     #[test]

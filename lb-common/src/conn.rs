@@ -75,6 +75,10 @@ map_struct! {
     }
 }
 
+/// Nanoseconds after which a flow's reply entry is looked after: eviction takes what is not used. A flow that is answered uses it
+/// anyway.
+pub const REPLY_IDLE: u64 = 200_000_000;
+
 /// How long a first fragment is remembered: as long as Linux waits for the others (`ipfrag_time`, and RFC 8200 §4.5).
 pub const FRAGMENT_LIFETIME: u64 = 30_000_000_000;
 
@@ -176,19 +180,6 @@ impl FlowState {
             (Self::Replied, Side::Client) if flags & tcp::SYN == 0 => Self::Established,
             (Self::Reset, Side::Backend) if flags & tcp::SYN == 0 => Self::Replied,
             _ => self,
-        }
-    }
-
-    /// The state after a client's packet, where the backend's go another way: the client's acknowledgement of what the
-    /// backend has sent is all that tells of an established flow.
-    #[must_use]
-    #[inline(always)]
-    pub const fn next_one_way(self, flags: u8) -> Self {
-        match self.next(Side::Client, flags) {
-            Self::Syn | Self::Reset if flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK => {
-                Self::Established
-            }
-            next => next,
         }
     }
 
@@ -332,18 +323,6 @@ mod tests {
             after(&[(Client, SYN), (Backend, SYN | ACK), (Client, SYN)]),
             Replied
         );
-    }
-
-    #[test]
-    fn one_side_tells_what_it_can_where_the_other_is_not_seen() {
-        let after = |flags: &[u8]| flags.iter().fold(Syn, |state, &flags| state.next_one_way(flags));
-        assert_eq!(after(&[SYN]), Syn);
-        assert_eq!(after(&[SYN, ACK]), Established);
-        assert_eq!(after(&[SYN, ACK, FIN | ACK]), ClientFin);
-        assert_eq!(after(&[SYN, ACK, FIN | ACK, ACK]), ClientFin);
-        assert_eq!(after(&[SYN, ACK, RST]), Reset);
-        assert_eq!(after(&[SYN, ACK, RST, ACK]), Established);
-        assert_eq!(Udp.next_one_way(0), Udp);
     }
 
     #[test]

@@ -44,24 +44,54 @@ map_struct! {
 impl FlowKey {
     /// The keyed hash that chooses a slot. Balancers that share the key choose alike.
     ///
-    /// IPv4 flows hash two words, others five: an IPv4-mapped address carries no more.
+    /// What is hashed is as long as what tells flows apart: 13 bytes of an IPv4 flow, of which an IPv4-mapped address has four, and
+    /// 37 of others.
     #[must_use]
     #[inline(always)]
     pub fn hash(&self, key: [u64; 2]) -> u64 {
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
-        let tail = ports | u64::from(self.protocol) << 32;
+        let last = ports | u64::from(self.protocol & 0xff) << 32;
         if self.source.is_v4() {
-            return hash::siphash13(
-                key,
-                [pair(self.source.v4_word(), self.destination.v4_word()), tail],
-            );
+            let addresses = pair(self.source.v4_word(), self.destination.v4_word());
+            return hash::siphash13::<1, 5>(key, [addresses], last);
         }
         let [s0, s1, s2, s3] = self.source.words();
         let [d0, d1, d2, d3] = self.destination.words();
-        hash::siphash13(
+        hash::siphash13::<4, 5>(
             key,
-            [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3), tail],
+            [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3)],
+            last,
         )
+    }
+
+    /// The key of its source alone, under a prefix.
+    #[must_use]
+    #[inline(always)]
+    pub fn source_only(&self, v4_bits: u8, v6_bits: u8) -> Self {
+        Self {
+            source: self.source.prefix(v4_bits, v6_bits),
+            ..Self::default()
+        }
+    }
+
+    /// The key of its destination address alone.
+    #[must_use]
+    #[inline(always)]
+    pub fn destination_only(&self) -> Self {
+        Self {
+            source: self.destination,
+            ..Self::default()
+        }
+    }
+
+    /// The key of its destination port alone.
+    #[must_use]
+    #[inline(always)]
+    pub fn port_only(&self) -> Self {
+        Self {
+            destination_port: self.destination_port,
+            ..Self::default()
+        }
     }
 
     /// The key without its ports, for what is to be chosen by addresses alone.

@@ -2,7 +2,7 @@
 //! logic that needs no kernel and is tested here.
 //!
 //! Reading order: [`addr`] and [`flow`] (what a packet is known by), [`service`], [`backend`] and [`next_hop`] (where it
-//! goes), [`conn`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`checksum`] and [`hash`]
+//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`checksum`] and [`hash`]
 //! (arithmetic), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
 //!
 //! Byte order: addresses and ports are kept as they stand in the packet (network order); all other integers are native.
@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod addr;
 pub mod backend;
+pub mod board;
 pub mod checksum;
 pub mod conn;
 pub mod decap;
@@ -22,12 +23,16 @@ pub mod limits;
 pub mod maps;
 pub mod next_hop;
 pub mod outcome;
+pub mod pick;
 pub mod plain;
+pub mod rate;
 pub mod service;
 pub mod settings;
+pub mod slot;
 pub mod traffic;
 pub mod wire;
+pub mod written;
 
 /// Version of everything that outlives an agent in pinned maps: layouts, map types and the meaning of their bits. An agent
 /// adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 4;

@@ -1,7 +1,15 @@
 //! Capacities. Those that a deployment may choose are defaults here and set when the maps are made.
 
-/// Slots of a service's table: a prime, 100 times the backends that share evenly within 1 % (NSDI'16 §5.3).
-pub const SLOTS: u32 = 65_537;
+/// Flows written down, by default: a power of two, 12 bytes each.
+pub const WRITTEN: u32 = 262_144;
+/// Sources whose new flows are limited, of all services.
+pub const RATED_SOURCES: u32 = 16_384;
+/// Members that `least-conn` looks at.
+pub const LEAST_TRIES: u32 = 16;
+/// Members that `first` and `failover` look at.
+pub const ORDER_TRIES: u32 = 64;
+/// Most replicas of an address.
+pub const REPLICAS: u32 = 4;
 /// Flows remembered, by default.
 pub const FLOWS: u32 = 262_144;
 /// Backends of all services, by default. Id 0 is never given out: in a slot it means "no backend".

@@ -10,7 +10,7 @@ pub const NETWORKS: &str = "NETWORKS";
 pub const PORTS: &str = "PORTS";
 /// Backends by the server ID of QUIC connection IDs: hash of `QuicServerKey` to a backend id.
 pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
-/// Which of the tables have entries at all: array of one `u32` of [`switches`], also mapped into the agent's memory.
+/// What every packet asks first: array of `u64` ([`board`](crate::board)), also mapped into the agent's memory.
 pub const SWITCHES: &str = "SWITCHES";
 /// Backends of translating services, which are translated when they are clients: hash of `Addr` to the number of backends.
 pub const HAIRPINS: &str = "HAIRPINS";
@@ -20,12 +20,28 @@ pub const SOURCES: &str = "SOURCES";
 pub const VLAN_DEVICES: &str = "VLAN_DEVICES";
 /// Fragmented packets: LRU hash of `FragmentKey` to `Fragment`.
 pub const FRAGMENTS: &str = "FRAGMENTS";
-/// Slot tables: array of maps, by service id; each an array of `SLOTS` backend ids.
+/// Slot tables: array of maps, by service id; each an array of `Slot`, and behind the slots the ids of the members in their order.
 pub const SLOTS: &str = "SLOTS";
 /// Fixed part of the backends: array of `Backend`, by backend id.
 pub const BACKENDS: &str = "BACKENDS";
 /// Changing part of the backends: array of `BackendWord`, by backend id, also mapped into the agent's memory.
 pub const BACKEND_WORDS: &str = "BACKEND_WORDS";
+/// Weight and limit of the backends: array of `BackendLimits`, by backend id, also mapped into the agent's memory.
+pub const BACKEND_LIMITS: &str = "BACKEND_LIMITS";
+/// Active flows: array of `u64`, by backend id, also mapped into the agent's memory.
+pub const BACKEND_LOADS: &str = "BACKEND_LOADS";
+/// Active flows: array of `u64`, by service id, also mapped into the agent's memory.
+pub const SERVICE_LOADS: &str = "SERVICE_LOADS";
+/// Flows that are written down: array of `written::Bucket`, also mapped into the agent's memory.
+pub const WRITTEN: &str = "WRITTEN";
+/// What belongs to each of them: array of `written::ForBucket`, also mapped into the agent's memory.
+pub const WRITTEN_FOR: &str = "WRITTEN_FOR";
+/// Per-CPU array of `u64`, by `WrittenCount`.
+pub const WRITTEN_COUNTS: &str = "WRITTEN_COUNTS";
+/// How many new flows services may have: array of `u64` (`rate`), by service id.
+pub const SERVICE_RATES: &str = "SERVICE_RATES";
+/// How many new flows sources may have: LRU hash of `rate::SourceKey` to `u64`.
+pub const SOURCE_RATES: &str = "SOURCE_RATES";
 /// Resolved next hops: array of `Egress`; entry 0 is unused.
 pub const NEXT_HOPS: &str = "NEXT_HOPS";
 /// Flows by the client's packets: LRU hash of `FlowKey` to `Flow`.
@@ -38,6 +54,10 @@ pub const OUTCOMES: &str = "OUTCOMES";
 pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
 /// Per-CPU array of `Traffic`, by backend id.
 pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
+/// Per-CPU array of `u32`, by service id: where each round has come. Not pinned.
+pub const TURNS: &str = "TURNS";
+/// Per-CPU array of services that were found for the last packets. Not pinned.
+pub const FOUND: &str = "FOUND";
 
 /// Every map that outlives the agent.
 pub const PINNED: &[&str] = &[
@@ -54,6 +74,14 @@ pub const PINNED: &[&str] = &[
     SLOTS,
     BACKENDS,
     BACKEND_WORDS,
+    BACKEND_LIMITS,
+    BACKEND_LOADS,
+    SERVICE_LOADS,
+    WRITTEN,
+    WRITTEN_FOR,
+    WRITTEN_COUNTS,
+    SERVICE_RATES,
+    SOURCE_RATES,
     NEXT_HOPS,
     FLOWS,
     REPLIES,
@@ -67,7 +95,7 @@ pub const PROGRAM: &str = "xlb";
 /// The same for frames longer than one buffer.
 pub const FRAGS_PROGRAM: &str = "xlb_frags";
 
-/// Bits of the entry of [`SWITCHES`]: a table without entries is not looked at.
+/// Bits of the first entry of [`SWITCHES`]: a table without entries is not looked at.
 pub mod switches {
     /// [`super::NETWORKS`].
     pub const NETWORKS: u32 = 1;
@@ -89,5 +117,9 @@ pub const OPTIONS: &str = "OPTIONS";
 pub const OWN: &str = "OWN";
 /// Load-time global: `Outer` source networks.
 pub const OUTER: &str = "OUTER";
+/// Load-time global: `Remembered`, of flows that are written down.
+pub const REMEMBERED: &str = "REMEMBERED";
+/// Load-time global: `WrittenTimeouts`.
+pub const WRITTEN_TIMEOUTS: &str = "WRITTEN_TIMEOUTS";
 /// Load-time global: `Translation` of sources.
 pub const TRANSLATION: &str = "TRANSLATION";

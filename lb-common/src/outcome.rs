@@ -69,6 +69,14 @@ wire_enum! {
         NoHeadroom = 30 => "no_headroom",
         /// A checksum that a device should have finished, in a frame too long to be finished here.
         PartialChecksum = 31 => "partial_checksum",
+        /// Every backend that is up has as many active flows as it may.
+        Full = 32 => "full",
+        /// Every backend that is up has as many active flows as it may: refused.
+        FullReset = 33 => "full_reset",
+        /// A new flow beyond the service's rate.
+        FlowLimited = 34 => "flow_limited",
+        /// A new flow beyond its source's rate.
+        SourceLimited = 35 => "source_limited",
     }
 }
 
@@ -96,7 +104,8 @@ impl Outcome {
             | Self::EchoAnswered
             | Self::TtlAnswered
             | Self::TooBigAnswered
-            | Self::UnservedReset => Fate::Send,
+            | Self::UnservedReset
+            | Self::FullReset => Fate::Send,
             Self::NotOurs | Self::NotIp | Self::UnservedPassed => Fate::Pass,
             Self::Malformed
             | Self::Fragment
@@ -118,7 +127,10 @@ impl Outcome {
             | Self::Unserved
             | Self::NoSourcePort
             | Self::NoHeadroom
-            | Self::PartialChecksum => Fate::Drop,
+            | Self::PartialChecksum
+            | Self::Full
+            | Self::FlowLimited
+            | Self::SourceLimited => Fate::Drop,
         }
     }
 }

@@ -123,10 +123,56 @@ impl ForwardMode {
 pub const GUE_PORT: u16 = 6080;
 
 wire_enum! {
-    /// How a flow becomes a slot number.
+    /// How a new flow gets its backend (docs/flows.md).
     pub enum Picker {
         /// Keyed hash of the five-tuple into a Maglev table (Eisenbud et al., NSDI 2016).
         Maglev = 1 => "maglev",
+        /// The same of the source, under its prefix.
+        Source = 2 => "source",
+        /// The same of the destination address.
+        Dest = 3 => "dest",
+        /// The same of the destination port.
+        DestPort = 4 => "dest-port",
+        /// Slot after slot, each CPU for itself; the table is a smooth sequence.
+        RoundRobin = 5 => "round-robin",
+        /// A random slot.
+        Random = 6 => "random",
+        /// The less loaded of two random slots' owners.
+        TwoChoices = 7 => "p2c",
+        /// The least loaded of the members, or of some of them.
+        LeastConn = 8 => "least-conn",
+        /// The first member that is neither down nor full.
+        First = 9 => "first",
+        /// The first member that is not down.
+        Failover = 10 => "failover",
+        /// As Maglev, past those that have more than their share.
+        Bounded = 11 => "bounded",
+    }
+}
+
+impl Picker {
+    /// Whether a flow's backend follows from its hash, as long as the slot does not change.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_slot(self) -> bool {
+        matches!(self, Self::Maglev | Self::Source | Self::Dest | Self::DestPort)
+    }
+
+    /// By which a flow of such a service has its home.
+    #[must_use]
+    pub const fn home(self) -> Self {
+        if self.has_slot() { self } else { Self::Maglev }
+    }
+}
+
+wire_enum! {
+    /// What becomes of a new flow when all backends are full.
+    pub enum OnFull {
+        /// Refused, as by a host without a listener.
+        Reject = 0 => "reject",
+        Drop = 1 => "drop",
+        /// It gets a backend all the same.
+        Spill = 2 => "spill",
     }
 }
 
@@ -139,25 +185,69 @@ map_struct! {
         pub mode: u8,
         /// [`Picker`].
         pub picker: u8,
-        /// Bits of [`service_flags`].
-        pub flags: u8,
+        /// The [`Picker`] by whose hash flows have their home that are not written down.
+        pub home: u8,
         /// Bytes of a server ID in QUIC connection IDs, 1 to 8; 0 for a service that does not route by them.
         pub quic_server_id_len: u8,
+        /// Bits of [`service_flags`].
+        pub flags: u16,
         /// Longest IP packet that may be sent to its backends, outer header included; 0 for what the next hop takes.
         pub mtu: u16,
         /// The config rotation bits of the connection IDs that are read, 0 to 6.
         pub quic_config: u8,
-        pub _pad: u8,
-        pub _end: u32,
+        /// [`SlotBits`](crate::slot::SlotBits) of its table; the slots themselves say so too, and are right.
+        pub slot_bits: u8,
+        /// Bits of sources, of IPv4 and IPv6, that `source` goes by.
+        pub source_v4: u8,
+        pub source_v6: u8,
+        /// How many members stand behind the slots.
+        pub members: u32,
+        /// Their weight in all.
+        pub weight: u32,
+        /// Seconds that a client stays with its backend after its last new flow; 0 for no affinity.
+        pub affinity: u32,
+        /// Percent of its share of active flows that a backend may have (`bounded`).
+        pub load_factor: u16,
+        /// Replicas of an address (`dest`): 1 for no more than itself.
+        pub replicas: u8,
+        /// [`OnFull`].
+        pub on_full: u8,
+        /// The port of the first replica, network order.
+        pub first_port: u16,
+        /// Bits of sources, of IPv4 and IPv6, that share a rate.
+        pub rate_v4: u8,
+        pub rate_v6: u8,
+        /// New flows in a second, and how many at once; 0 for any number.
+        pub flow_rate: u32,
+        pub flow_burst: u32,
+        /// The same for each source.
+        pub source_rate: u32,
+        pub source_burst: u32,
+        /// Bits of sources, of IPv4 and IPv6, that affinity goes by.
+        pub affinity_v4: u8,
+        pub affinity_v6: u8,
+        pub _end: u16,
     }
 }
 
 /// Bits of [`Service::flags`].
 pub mod service_flags {
     /// Flows are chosen by addresses and protocol alone, so that fragments need no first one.
-    pub const BY_ADDRESSES: u8 = 1;
+    pub const BY_ADDRESSES: u16 = 1;
     /// GUE's UDP has a checksum.
-    pub const GUE_CHECKSUM: u8 = 2;
+    pub const GUE_CHECKSUM: u16 = 2;
+    /// Every flow is written down.
+    pub const TRACKED: u16 = 4;
+    /// Each datagram is balanced for itself.
+    pub const ONE_PACKET: u16 = 8;
+    /// Datagrams go elsewhere at once when their slot changes or their backend drains.
+    pub const UDP_MOVES: u16 = 16;
+    /// It has translated, and `FLOWS` may have flows of it.
+    pub const LOOKS_BACK: u16 = 32;
+    /// It has rates of new flows.
+    pub const RATED: u16 = 64;
+    /// Flows are not all chosen by their slot, whatever it says: other algorithms, affinity or homes of before.
+    pub const UNSETTLED: u16 = 128;
 }
 
 map_struct! {

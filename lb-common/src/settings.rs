@@ -17,6 +17,16 @@ map_struct! {
 }
 
 map_struct! {
+    /// The sizes of tables without a hash map's own.
+    pub struct Remembered {
+        /// Buckets of written flows, a power of two, less one.
+        pub bucket_mask: u32,
+        /// Places for services that were found, a power of two, less one.
+        pub found_mask: u32,
+    }
+}
+
+map_struct! {
     /// Our own addresses, to answer with as a router on the way; none where the host has none.
     pub struct Own {
         pub v4: Addr,

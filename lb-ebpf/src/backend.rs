@@ -6,6 +6,8 @@ use lb_common::{
     limits,
 };
 
+use crate::copy;
+
 #[btf_map]
 static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 
@@ -38,9 +40,15 @@ pub fn fixed(id: u32) -> Option<&'static Backend> {
     BACKENDS.get(id)
 }
 
-/// The backend of `id` under the state of `word`.
+/// Takes backend `id` under the state of `word` for a packet. Whether there is one.
+///
+/// Into its place, and not by value: the stack has no room for several.
 #[inline(always)]
-pub fn chosen(id: u32, word: BackendWord) -> Option<Chosen> {
-    let backend = *fixed(id)?;
-    Some(Chosen { word, id, backend })
+pub fn choose(chosen: &mut Chosen, id: u32, word: BackendWord) -> bool {
+    let Some(backend) = fixed(id) else {
+        return false;
+    };
+    (chosen.word, chosen.id) = (word, id);
+    copy::value(&mut chosen.backend, backend);
+    true
 }

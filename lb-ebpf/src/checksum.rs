@@ -42,8 +42,7 @@ stages! {
 #[inline(always)]
 pub fn check(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     stage.finished_check = 0;
-    if config::options().partial_checksums == 0 || !stage.packet.is(Kind::Flow) || stage.packet.is_fragment()
-    {
+    if !config::has_partial_checksums() || !stage.packet.is(Kind::Flow) || stage.packet.is_fragment() {
         return Ok(());
     }
     finish(frame, stage)
@@ -78,7 +77,7 @@ fn look(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
 /// Writes what [`check`] has found.
 #[inline(always)]
 pub fn complete(frame: &mut Frame, stage: &Stage) {
-    if config::options().partial_checksums == 0 || stage.finished_check == 0 {
+    if !config::has_partial_checksums() || stage.finished_check == 0 {
         return;
     }
     let check = ((stage.finished_check - 1) & 0xffff) as u16;

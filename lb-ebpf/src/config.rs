@@ -4,7 +4,8 @@ use aya_ebpf::Global;
 use lb_common::{
     addr::Addr,
     conn::Timeouts,
-    settings::{Options, Outer, Own, Translation},
+    settings::{Options, Outer, Own, Remembered, Translation},
+    written::WrittenTimeouts,
 };
 
 const NO_ADDRESS: Addr = Addr::from_words([0; 4]);
@@ -54,6 +55,31 @@ static TRANSLATION: Global<Translation> = Global::new(Translation {
     v6_sources: 0,
 });
 
+#[unsafe(no_mangle)]
+static REMEMBERED: Global<Remembered> = Global::new(Remembered {
+    bucket_mask: 0,
+    found_mask: 0,
+});
+
+#[unsafe(no_mangle)]
+static WRITTEN_TIMEOUTS: Global<WrittenTimeouts> = Global::new(WrittenTimeouts { by_state: [0; 8] });
+
+/// How long an entry is kept, by the number of its state. By its place, not by value: the stack has no room for them all.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "below 8")]
+pub fn written_timeout(state: u64) -> u64 {
+    let timeouts = (&raw const WRITTEN_TIMEOUTS).cast::<u64>();
+    // SAFETY: eight numbers, of which this is one.
+    let timeout = unsafe { timeouts.add(state as usize & 7) };
+    // SAFETY: the loader may have changed it, so the compiler must not know it.
+    unsafe { core::ptr::read_volatile(timeout) }
+}
+
+#[inline(always)]
+pub fn remembered() -> Remembered {
+    REMEMBERED.load()
+}
+
 #[inline(always)]
 pub fn hash_key() -> [u64; 2] {
     HASH_KEY.load()
@@ -67,6 +93,22 @@ pub fn timeouts() -> Timeouts {
 #[inline(always)]
 pub fn options() -> Options {
     OPTIONS.load()
+}
+
+/// Whether senders on this host may leave checksums unfinished. One byte of the options: the others would be read, too.
+#[inline(always)]
+pub fn has_partial_checksums() -> bool {
+    // SAFETY: the loader may have changed it, so the compiler must not know it.
+    unsafe { core::ptr::read_volatile((&raw const OPTIONS).cast::<u8>()) != 0 }
+}
+
+/// Whether frames may be longer than one buffer: the second byte.
+#[inline(always)]
+pub fn is_multi_buffer() -> bool {
+    // SAFETY: the second byte of four.
+    let byte = unsafe { (&raw const OPTIONS).cast::<u8>().add(1) };
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(byte) != 0 }
 }
 
 #[inline(always)]

@@ -29,29 +29,65 @@ pub fn outcome(outcome: Outcome, bytes: u64) {
     }
 }
 
+/// A packet from client to backend.
+pub struct Inward {
+    pub service: u32,
+    pub backend: u32,
+    pub bytes: u64,
+    pub opens_flow: bool,
+}
+
+impl Inward {
+    #[inline(always)]
+    pub fn of(stage: &Stage) -> Self {
+        Self {
+            service: stage.service.id,
+            backend: stage.chosen.id,
+            bytes: u64::from(stage.packet.len),
+            opens_flow: stage.is_new != 0,
+        }
+    }
+}
+
 /// Counts a packet from client to backend.
 #[inline(always)]
-pub fn inward(stage: &Stage) {
-    let (bytes, opened) = (u64::from(stage.packet.len), u64::from(stage.is_new));
+pub fn inward(packet: &Inward) {
     let add = |traffic: &mut Traffic| {
         traffic.packets_in += 1;
-        traffic.bytes_in += bytes;
-        traffic.flows_opened += opened;
+        traffic.bytes_in += packet.bytes;
+        traffic.flows_opened += u64::from(packet.opens_flow);
     };
-    of_service(stage.service.id, add);
-    of_backend(stage.chosen.id, add);
+    of_service(packet.service, add);
+    of_backend(packet.backend, add);
+}
+
+/// A packet from backend to client.
+pub struct Outward {
+    pub service: u32,
+    pub backend: u32,
+    pub bytes: u64,
+}
+
+impl Outward {
+    #[inline(always)]
+    pub fn of(stage: &Stage) -> Self {
+        Self {
+            service: stage.reply.service,
+            backend: stage.reply.backend,
+            bytes: u64::from(stage.packet.len),
+        }
+    }
 }
 
 /// Counts a packet from backend to client.
 #[inline(always)]
-pub fn outward(stage: &Stage) {
-    let bytes = u64::from(stage.packet.len);
+pub fn outward(packet: &Outward) {
     let add = |traffic: &mut Traffic| {
         traffic.packets_out += 1;
-        traffic.bytes_out += bytes;
+        traffic.bytes_out += packet.bytes;
     };
-    of_service(stage.reply.service, add);
-    of_backend(stage.reply.backend, add);
+    of_service(packet.service, add);
+    of_backend(packet.backend, add);
 }
 
 /// Counts a packet that was for a service and not forwarded.

@@ -1,4 +1,4 @@
-//! Flows that are remembered, by the client's packets and, where replies are translated, by the backend's.
+//! Flows that are translated: remembered exactly, by the client's packets and by the backend's.
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
@@ -8,20 +8,20 @@ use aya_ebpf::{
 use lb_common::{
     addr::Addr,
     backend::Backend,
-    conn::{Claim, Flow, FlowState, Reply, Side, tcp},
+    conn::{Claim, Flow, FlowState, REPLY_IDLE, Reply, Side, tcp},
     flow::{FlowKey, Protocol},
     limits,
-    next_hop::NextHop,
     outcome::Outcome,
-    service::ForwardMode,
+    service::{ForwardMode, service_flags},
 };
 
 use crate::{
     backend::{self, Chosen},
-    config,
+    board, config, copy,
     frame::Frame,
-    next_hop,
+    loads, next_hop,
     parse::Packet,
+    source,
     stage::{Stage, stages},
 };
 
@@ -36,41 +36,55 @@ static REPLIES: LruHashMap<FlowKey, Reply, { limits::FLOWS as usize }> = LruHash
 
 /// What an insertion says where there is an entry already (`-EEXIST`).
 const EXISTS: i32 = -17;
-/// Nanoseconds after which a flow's reply entry is looked after: eviction takes what is not used.
-const REPLY_IDLE: u64 = 100_000_000;
 
-/// Follows a client's packet: whether its flow goes on, with the backend that is then `stage.chosen` and the flow's state
-/// brought up to date. `wanted` is the only backend that it may go on with, if there is one.
-///
-/// When a VIP has moved to another service its connections stay where they are. UDP has none, and moves.
+stages! {
+    /// Follows a client's packet, if its flow goes on: with the backend that is then `stage.chosen` and the flow's state brought up to date.
+    /// `stage.named` is the only backend that it may go on with, if there is one.
+    ///
+    /// When a VIP has moved to another service its connections stay where they are. UDP has none, and moves.
+    ///
+    /// # Errors
+    /// [`Outcome::NotOurs`] for a packet that goes on with no flow.
+    pub fn follow as xlb_follow = go_on;
+}
+
 #[inline(always)]
-pub fn follow(frame: &Frame, stage: &mut Stage, wanted: Option<u32>) -> bool {
+fn go_on(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    frame.hold();
+    if goes_on(frame, stage) {
+        Ok(())
+    } else {
+        Err(Outcome::NotOurs)
+    }
+}
+
+#[inline(always)]
+fn goes_on(frame: &Frame, stage: &mut Stage) -> bool {
     let packet = &stage.packet;
     let Some(flow) = find(&packet.flow) else {
         return false;
     };
-    if !is_tcp(packet) && flow.service != stage.service.id {
+    if !is_tcp(packet) && (flow.service != stage.service.id || moves_on(stage, flow)) {
         return false;
     }
     if flow.claim(packet.tcp_flags, stage.now, &config::timeouts()) == Claim::Starts
-        || wanted.is_some_and(|id| id != flow.backend)
+        || stage.named != limits::NO_BACKEND && stage.named != flow.backend
         || !choose_of(flow, &mut stage.chosen)
     {
         return false;
     }
-    (stage.mode, stage.source, stage.source_port) = (flow.mode, flow.source, flow.source_port);
+    (stage.mode, stage.source_port) = (flow.mode, flow.source_port);
+    copy::value(&mut stage.source, &flow.source);
     let (now, service) = (stage.now, flow.service);
-    if translates(flow.mode) {
-        if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
-            flow.reply_seen = now;
-            if !keep_reply(stage, service) {
-                return false;
-            }
+    if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
+        flow.reply_seen = now;
+        if !keep_reply(stage, service) {
+            return false;
         }
-        let came_by = next_hop::of_ingress(frame, &stage.packet);
-        if flow.client_hop != came_by {
-            flow.client_hop = came_by;
-        }
+    }
+    let came_by = next_hop::of_ingress(frame, &stage.packet);
+    if flow.client_hop != came_by {
+        flow.client_hop = came_by;
     }
     flow.last_seen = now;
     if stage.packet.has_ports() {
@@ -79,13 +93,29 @@ pub fn follow(frame: &Frame, stage: &mut Stage, wanted: Option<u32>) -> bool {
     true
 }
 
+/// Whether a datagram leaves its flow's backend because that takes no new ones.
+#[inline(always)]
+fn moves_on(stage: &Stage, flow: &Flow) -> bool {
+    stage.service.flags & service_flags::UDP_MOVES != 0 && !backend::word(flow.backend).takes_new_flows()
+}
+
+/// Whether flows of the packet's service may be remembered here.
+#[inline(always)]
+pub fn may_be_known(stage: &Stage) -> bool {
+    translates(stage.service.mode) || stage.service.flags & service_flags::LOOKS_BACK != 0
+}
+
 /// The backend of the flow that an ICMP error is about, if the flow is remembered. Errors change nothing of a flow.
 #[inline(always)]
 pub fn recall(stage: &mut Stage) -> bool {
+    if !may_be_known(stage) {
+        return false;
+    }
     let Some(flow) = find(&stage.packet.flow) else {
         return false;
     };
-    (stage.mode, stage.source, stage.source_port) = (flow.mode, flow.source, flow.source_port);
+    (stage.mode, stage.source_port) = (flow.mode, flow.source_port);
+    copy::value(&mut stage.source, &flow.source);
     choose_of(flow, &mut stage.chosen)
 }
 
@@ -93,14 +123,7 @@ pub fn recall(stage: &mut Stage) -> bool {
 #[inline(always)]
 fn choose_of(flow: &Flow, chosen: &mut Chosen) -> bool {
     let word = backend::word(flow.backend);
-    if !word.keeps_flow_of(flow.generation) {
-        return false;
-    }
-    let Some(found) = backend::chosen(flow.backend, word) else {
-        return false;
-    };
-    *chosen = found;
-    true
+    word.keeps_flow_of(flow.generation) && backend::choose(chosen, flow.backend, word)
 }
 
 /// Whether `stage.chosen` could not tell the replies of this flow from those of another that is alive: same client address
@@ -143,24 +166,22 @@ fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     } else {
         FlowState::Udp
     };
-    stage.flow.client_hop = NextHop::default();
-    if translates(stage.mode) {
-        set_answered_as(stage);
-        set_reply(stage, stage.service.id);
-        // What is there is this flow's own or a dead one's; what is not must not come meanwhile by another CPU.
-        let flags = if held(&stage.answered_as).is_some() {
-            BPF_ANY
-        } else {
-            BPF_NOEXIST
-        };
-        REPLIES
-            .insert(stage.answered_as, stage.reply, u64::from(flags))
-            .map_err(|error| match error {
-                EXISTS => Outcome::FlowCollision,
-                _ => Outcome::FlowTableFull,
-            })?;
-        stage.flow.client_hop = next_hop::of_ingress(frame, &stage.packet);
-    }
+    set_answered_as(stage);
+    set_reply(stage, stage.service.id);
+    // What is there is this flow's own or a dead one's; what is not must not come meanwhile by another CPU.
+    let flags = if held(&stage.answered_as).is_some() {
+        BPF_ANY
+    } else {
+        BPF_NOEXIST
+    };
+    board::note_answering(&stage.answered_as.source);
+    REPLIES
+        .insert(stage.answered_as, stage.reply, u64::from(flags))
+        .map_err(|error| match error {
+            EXISTS => Outcome::FlowCollision,
+            _ => Outcome::FlowTableFull,
+        })?;
+    stage.flow.client_hop = next_hop::of_ingress(frame, &stage.packet);
     let flow = &mut stage.flow;
     (flow.last_seen, flow.reply_seen) = (stage.now, stage.now);
     (flow.backend, flow.generation) = (stage.chosen.id, stage.chosen.word.generation());
@@ -168,7 +189,9 @@ fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     (flow.source, flow.source_port, flow.mode) = (stage.source, stage.source_port, stage.mode);
     FLOWS
         .insert(stage.packet.flow, stage.flow, u64::from(BPF_ANY))
-        .map_err(|_| Outcome::FlowTableFull)
+        .map_err(|_| Outcome::FlowTableFull)?;
+    loads::opened(stage.service.id, stage.chosen.id);
+    Ok(())
 }
 
 /// Sets `stage.leaves_as`: what a client's packet leaves with for the backend that it is translated for. With the backend's
@@ -222,6 +245,12 @@ fn set_reply(stage: &mut Stage, service: u32) {
     reply.seal = reply.seal_of(&stage.answered_as);
 }
 
+/// Whether a new flow's replies could be taken for another's: not those to a source of ours, which no other flow has.
+#[inline(always)]
+pub fn may_collide(stage: &Stage) -> bool {
+    stage.is_new != 0 && translates(stage.mode) && !source::is_needed(stage)
+}
+
 /// Whether flows of this mode are answered through us.
 #[inline(always)]
 pub fn translates(mode: u8) -> bool {
@@ -238,12 +267,21 @@ fn held(key: &FlowKey) -> Option<&'static Reply> {
 /// Finds the flow that the packet answers: `stage.reply`.
 #[inline(always)]
 pub fn answers(stage: &mut Stage) -> bool {
-    let Some(reply) = held(&stage.packet.flow) else {
-        return false;
-    };
-    stage.reply = *reply;
+    match answered(&stage.packet.flow) {
+        Some(reply) => {
+            stage.reply = reply;
+            true
+        }
+        None => false,
+    }
+}
+
+/// The flow that a packet with this key answers.
+#[inline(always)]
+pub fn answered(key: &FlowKey) -> Option<Reply> {
+    let reply = *held(key)?;
     // One that was recycled while it was copied is told by its seal.
-    stage.reply.seal == stage.reply.seal_of(&stage.packet.flow)
+    (reply.seal == reply.seal_of(key)).then_some(reply)
 }
 
 /// Follows a backend's packet, an answer in the flow of `stage.reply`; finds the way that the client's packets came:
@@ -254,7 +292,7 @@ pub fn answers(stage: &mut Stage) -> bool {
 pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
     let reply = &stage.reply;
     let Some(flow) = find(&reply.flow) else {
-        stage.came_by = NextHop::default();
+        copy::zeros(&mut stage.came_by);
         return Ok(());
     };
     if (flow.backend, flow.generation) != (reply.backend, reply.generation) {
@@ -264,17 +302,17 @@ pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
     if stage.packet.has_ports() {
         step(flow, Side::Backend, stage.packet.tcp_flags);
     }
-    stage.came_by = flow.client_hop;
+    copy::value(&mut stage.came_by, &flow.client_hop);
     Ok(())
 }
 
 /// Finds the way that the client's packets came, for an ICMP error about the flow of `stage.reply`: `stage.came_by`.
 #[inline(always)]
 pub fn find_client_hop(stage: &mut Stage) {
-    stage.came_by = match find(&stage.reply.flow) {
-        Some(flow) => flow.client_hop,
-        None => NextHop::default(),
-    };
+    match find(&stage.reply.flow) {
+        Some(flow) => copy::value(&mut stage.came_by, &flow.client_hop),
+        None => copy::zeros(&mut stage.came_by),
+    }
 }
 
 /// Brings a flow's state up to date. Written only when it changes: most packets change nothing, and what is not written
@@ -282,13 +320,15 @@ pub fn find_client_hop(stage: &mut Stage) {
 #[inline(always)]
 fn step(flow: &mut Flow, side: Side, tcp_flags: u8) {
     let state = flow.state();
-    let next = if translates(flow.mode) {
-        state.next(side, tcp_flags)
-    } else {
-        state.next_one_way(tcp_flags)
-    };
-    if flow.state != u32::from(next.wire()) {
-        flow.state = u32::from(next.wire());
+    let next = state.next(side, tcp_flags);
+    if flow.state == u32::from(next.wire()) {
+        return;
+    }
+    flow.state = u32::from(next.wire());
+    match (state.is_over(), next.is_over()) {
+        (false, true) => loads::closed(flow.service, flow.backend),
+        (true, false) => loads::opened(flow.service, flow.backend),
+        _ => {}
     }
 }
 
@@ -301,6 +341,7 @@ fn keep_reply(stage: &mut Stage, service: u32) -> bool {
         return stage.source.is_none() || reply.flow == stage.packet.flow;
     }
     set_reply(stage, service);
+    board::note_answering(&stage.answered_as.source);
     // Where the table takes no entry, a later packet of the flow tries again.
     let _full = REPLIES.insert(stage.answered_as, stage.reply, u64::from(BPF_NOEXIST));
     true
@@ -313,8 +354,11 @@ fn forget_reply(stage: &mut Stage) {
         return;
     };
     let word = backend::word(flow.backend);
-    if word.generation() != flow.generation || !translates(flow.mode) {
+    if word.generation() != flow.generation {
         return;
+    }
+    if !flow.state().is_over() {
+        loads::closed(flow.service, flow.backend);
     }
     let Some(old) = backend::fixed(flow.backend) else {
         return;
@@ -332,7 +376,7 @@ fn is_tcp(packet: &Packet) -> bool {
 }
 
 #[inline(always)]
-fn find(key: &FlowKey) -> Option<&'static mut Flow> {
+pub fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     // SAFETY: table entries stay mapped while a program runs. Other CPUs may write the same fields: all but `client_hop` by
     // single aligned stores, and that one only when the client's way changes, when a packet with a mixed address is lost as
     // one in flight on the old way would be. An entry recycled by the LRU in between belongs to a flow that then has one

@@ -6,6 +6,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
+use lb_common::next_hop::NextHop;
+
 use crate::config;
 
 /// A header that may be viewed in place.
@@ -42,6 +44,9 @@ macro_rules! headers {
 headers! {
     /// The Ethernet addresses at the head of a frame.
     pub struct Macs { destination: [u8; 6], source: [u8; 6] }
+
+    /// The same, as they are written: destination and source, each from its first and from its fifth byte on.
+    pub struct MacWords { d0: [u8; 4], d4: [u8; 2], s0: [u8; 4], s4: [u8; 2] }
 
     /// IPv4 (RFC 791) without options.
     pub struct Ipv4 {
@@ -89,6 +94,24 @@ headers! {
     pub struct Icmp { kind: [u8; 1], code: [u8; 1], check: [u8; 2], rest: [u8; 4] }
 }
 
+impl Macs {
+    /// The addresses that a frame leaves with. By words: of bytes each is loaded and stored by itself.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the two parts of an address")]
+    pub fn of(hop: &NextHop) -> MacWords {
+        // SAFETY: the first 16 bytes of a value that is aligned to words, and any bits are integers.
+        let [destination, source] = unsafe { (&raw const *hop).cast::<[u64; 2]>().read() };
+        let parts = |address: u64| {
+            (
+                (address as u32).to_ne_bytes(),
+                ((address >> 32) as u16).to_ne_bytes(),
+            )
+        };
+        let ((d0, d4), (s0, s4)) = (parts(destination), parts(source));
+        MacWords { d0, d4, s0, s4 }
+    }
+}
+
 /// Where headers may start, as a mask: the verifier wants every offset bounded, and headers stand well before this.
 const OFFSETS: usize = 0x3fff;
 
@@ -106,7 +129,7 @@ impl Frame {
     /// Length of the whole frame in bytes.
     #[inline(always)]
     pub fn len(&self) -> u64 {
-        if config::options().multi_buffer != 0 {
+        if config::is_multi_buffer() {
             // SAFETY: the context is the one that the kernel gave us.
             return unsafe { bpf_xdp_get_buff_len(self.ctx) };
         }

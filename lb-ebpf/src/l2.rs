@@ -54,10 +54,7 @@ pub fn len(hop: &NextHop) -> usize {
 /// Writes the header: addresses and tags of `hop`, and the EtherType.
 #[inline(always)]
 pub fn write(frame: &mut Frame, hop: &NextHop, ether_type: u16) -> Result<(), Outcome> {
-    *frame.header_mut(0).ok_or(Outcome::Malformed)? = Macs {
-        destination: hop.destination_mac,
-        source: hop.source_mac,
-    };
+    *frame.header_mut(0).ok_or(Outcome::Malformed)? = Macs::of(hop);
     let mut at = size_of::<Macs>();
     for (place, tag) in (0_u32..).zip(&hop.vlans.tags) {
         if place >= hop.vlans.count {

@@ -1,30 +1,40 @@
-//! xlb's XDP program. [`pipeline`] is the whole packet path on one screen; every other file is one stage of it.
+//! xlb's XDP program. [`pipeline`] is the whole packet path on one screen, and [`express`] the short way for the packets that need little of
+//! it; every other file is one stage.
 //!
 //! What holds everywhere: nothing is written to a packet before every lookup that can fail has been done, and every packet
 //! ends in exactly one [`Outcome`].
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod admit;
 mod answer;
+mod atomic;
 mod backend;
+mod board;
 mod checksum;
 mod clock;
 mod config;
+mod copy;
 mod count;
 mod error;
+mod express;
 mod flow;
 mod forward;
 mod fragment;
 mod frame;
 mod l2;
+mod loads;
 mod next_hop;
 mod parse;
 mod pick;
 mod pipeline;
 mod service;
+mod slots;
 mod source;
 mod stage;
 mod trace;
+mod written;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::outcome::{Fate, Outcome};
@@ -48,6 +58,10 @@ pub fn xlb_frags(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn balance(ctx: &XdpContext) -> u32 {
     let mut frame = Frame::new(ctx.ctx);
+    if let Some(action) = express::take(&mut frame) {
+        trace::noted(&mut frame);
+        return action;
+    }
     let len = frame.len();
     let Some(stage) = stage::of_this_cpu() else {
         return xdp_action::XDP_ABORTED;

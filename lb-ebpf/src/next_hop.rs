@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    addr::Addr,
+    backend::BackendWord,
     limits,
     maps::switches,
     next_hop::{Egress, NextHop, VlanDevice, Vlans},
@@ -19,18 +19,15 @@ use lb_common::{
 };
 
 use crate::{
+    board, copy,
     frame::{Frame, Macs},
     parse::Packet,
-    service,
     stage::{Stage, stages},
 };
 
 /// What is asked of the kernel's tables. In the stage, not on the stack: the addresses in it are not aligned as the stack wants
 /// them.
 pub type Query = FibLookup;
-
-// SAFETY: integers and unions of integers, of which zero is a value.
-const NO_QUERY: Query = unsafe { core::mem::zeroed() };
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -59,17 +56,24 @@ stages! {
     fn ask as xlb_fib = fib;
 }
 
+/// The way to the backend of a word, if the agent has resolved it.
+#[inline(always)]
+pub fn resolved(word: BackendWord) -> Option<&'static Egress> {
+    let index = word.next_hop();
+    if index == 0 {
+        return None;
+    }
+    NEXT_HOPS.get(index).filter(|egress| egress.hop.ifindex != 0)
+}
+
 #[inline(always)]
 fn find_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
-    let index = stage.chosen.word.next_hop();
-    if index != 0
-        && let Some(egress) = NEXT_HOPS.get(index)
-        && egress.hop.ifindex != 0
-    {
-        stage.egress = *egress;
+    if let Some(egress) = resolved(stage.chosen.word) {
+        copy::value(&mut stage.egress, egress);
         return Ok(());
     }
-    (stage.egress.mtu, stage.egress.source) = (0, Addr::default());
+    stage.egress.mtu = 0;
+    copy::zeros(&mut stage.egress.source);
     stage.leaves_as.source = stage.packet.flow.source;
     stage.leaves_as.destination = stage.chosen.backend.addr;
     // A tunnel's way is that of another packet than the one in hand.
@@ -132,6 +136,17 @@ pub fn of_ingress(frame: &Frame, packet: &Packet) -> NextHop {
     }
 }
 
+/// Whether a frame without tags came as `before`.
+#[inline(always)]
+pub fn is_as_before(frame: &Frame, before: &NextHop) -> bool {
+    frame.header::<Macs>(0).is_some_and(|macs| {
+        before.destination_mac == macs.source
+            && before.source_mac == macs.destination
+            && before.ifindex == frame.ingress()
+            && before.vlans.count == 0
+    })
+}
+
 /// The action that sends the frame out of an interface.
 #[inline(always)]
 #[expect(
@@ -155,7 +170,7 @@ pub fn send(frame: &Frame, ifindex: u32) -> u32 {
 )]
 fn fib(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let query = &mut stage.query;
-    *query = NO_QUERY;
+    clear(query);
     let (source, destination) = (stage.leaves_as.source, stage.leaves_as.destination);
     query.l4_protocol = stage.packet.flow.protocol as u8;
     query.__bindgen_anon_1.tot_len = stage.packet.ip_len;
@@ -197,10 +212,22 @@ fn fib(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     }
 }
 
+/// Sets a query to zeros, word by word ([`copy`]): its addresses are aligned to four bytes.
+#[inline(always)]
+fn clear(query: &mut Query) {
+    let words = (&raw mut *query).cast::<u32>();
+    for word in 0..size_of::<Query>() / size_of::<u32>() {
+        // SAFETY: inside the query, which is aligned to such words.
+        let word = unsafe { words.add(word) };
+        // SAFETY: as above; integers and unions of integers, of which zero is a value.
+        unsafe { word.write_volatile(0) };
+    }
+}
+
 /// What a frame to an interface really leaves by, and the tags that it then has.
 #[inline(always)]
 fn below(ifindex: u32) -> (u32, Vlans) {
-    if service::switches() & switches::VLAN_DEVICES == 0 {
+    if board::switches() & switches::VLAN_DEVICES == 0 {
         return (ifindex, Vlans::keep());
     }
     // SAFETY: the value is copied at once, and any bytes are a value.

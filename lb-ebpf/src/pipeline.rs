@@ -1,15 +1,16 @@
 //! The whole packet path.
 
 use lb_common::{
-    addr::Addr,
     maps::switches,
     outcome::Outcome,
-    service::{Unserved, service_flags, vip_flags},
+    service::{OnFull, Unserved, service_flags, vip_flags},
 };
 
 use crate::{
     answer::{self, echo, reset},
-    checksum, clock, count, error, flow, forward, fragment,
+    board, checksum, clock, copy,
+    count::{self, Inward, Outward},
+    error, flow, forward, fragment,
     frame::Frame,
     next_hop,
     parse::{self, Kind, quoted},
@@ -59,7 +60,7 @@ stages! {
 fn of_flow(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let found = service::find(frame, stage);
     if found == Err(Outcome::NotOurs) {
-        return match service::switches() & switches::REPLIES {
+        return match board::switches() & switches::REPLIES {
             0 => Err(Outcome::NotOurs),
             _ => of_reply(frame, stage),
         };
@@ -118,23 +119,29 @@ fn forward(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         answer::error::time_exceeded(frame, stage)?;
         return sent(stage, Outcome::TtlAnswered, answer::BACK);
     }
-    pick::backend(frame, stage)?;
+    match pick::backend(frame, stage) {
+        Err(Outcome::Full) if stage.service.on_full == OnFull::Reject.wire() => {
+            reset::refuse(frame, stage).map_err(|_| Outcome::Full)?;
+            return sent(stage, Outcome::FullReset, answer::BACK);
+        }
+        found => found?,
+    }
     if find_way(frame, stage)? == Fit::TooBig {
         answer::error::too_big(frame, stage)?;
         return sent(stage, Outcome::TooBigAnswered, answer::BACK);
     }
     checksum::check(frame, stage)?;
-    if stage.is_new != 0 && source::is_needed(stage) {
-        source::find(frame, stage)?;
-    }
     if flow::translates(stage.mode) {
+        if stage.is_new != 0 && source::is_needed(stage) {
+            source::find(frame, stage)?;
+        }
         flow::set_leaves_as(stage);
-    }
-    if stage.is_new != 0 {
-        flow::open(frame, stage)?;
+        if stage.is_new != 0 {
+            flow::open(frame, stage)?;
+        }
     }
     forward::write(frame, stage)?;
-    count::inward(stage);
+    count::inward(&Inward::of(stage));
     sent(stage, Outcome::Forwarded, forward::action(frame, stage))
 }
 
@@ -177,7 +184,7 @@ fn return_reply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     }
     checksum::check(frame, stage)?;
     forward::translate(frame, stage)?;
-    count::outward(stage);
+    count::outward(&Outward::of(stage));
     sent(stage, Outcome::Returned, forward::action(frame, stage))
 }
 
@@ -188,7 +195,7 @@ fn pass_error_on(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     }
     match service::find(frame, stage) {
         Ok(()) => error_to_backend(frame, stage).inspect_err(|_| count::dropped(stage.service.id)),
-        Err(Outcome::NotOurs) if service::switches() & switches::REPLIES != 0 && flow::answers(stage) => {
+        Err(Outcome::NotOurs) if board::switches() & switches::REPLIES != 0 && flow::answers(stage) => {
             error_to_client(frame, stage)
         }
         Err(Outcome::NotOurs) => Err(Outcome::NotOurs),
@@ -214,12 +221,13 @@ fn error_to_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome>
     }
     stage.is_new = 0;
     if !flow::recall(stage) {
-        (stage.mode, stage.source, stage.source_port) = (stage.service.mode, Addr::default(), 0);
+        stage.mode = stage.service.mode;
+        copy::zeros(&mut stage.source);
         // The backend knows such a flow by a source that is not known here.
         if source::is_needed(stage) {
             return Err(Outcome::ErrorUnknown);
         }
-        pick::new_backend(frame, stage)?;
+        pick::of_quoted(frame, stage)?;
     }
     next_hop::to_backend(frame, stage)?;
     forward::check_fits(stage)?;
@@ -235,7 +243,7 @@ fn error_to_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome>
     } else {
         forward::write(frame, stage)?;
     }
-    count::inward(stage);
+    count::inward(&Inward::of(stage));
     sent(stage, Outcome::ErrorForwarded, forward::action(frame, stage))
 }
 
@@ -252,7 +260,7 @@ fn error_to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> 
     next_hop::to_client(frame, stage)?;
     stage.leaves_as = stage.reply.flow;
     error::translate(frame, stage)?;
-    count::outward(stage);
+    count::outward(&Outward::of(stage));
     sent(stage, Outcome::ErrorReturned, forward::action(frame, stage))
 }
 

@@ -9,9 +9,8 @@ use aya_ebpf::{
 use lb_common::{addr::Addr, limits, maps::switches, outcome::Outcome, service::ForwardMode};
 
 use crate::{
-    config, flow,
+    board, config, flow,
     frame::Frame,
-    service,
     stage::{Stage, stages},
 };
 
@@ -35,7 +34,7 @@ pub fn is_needed(stage: &Stage) -> bool {
         return true;
     }
     stage.mode == ForwardMode::Nat.wire()
-        && service::switches() & switches::HAIRPINS != 0
+        && board::switches() & switches::HAIRPINS != 0
         // SAFETY: only the presence of the entry is looked at.
         && unsafe { HAIRPINS.get(stage.packet.flow.source) }.is_some()
 }

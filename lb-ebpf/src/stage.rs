@@ -12,9 +12,10 @@ use lb_common::{
     next_hop::{Egress, NextHop},
     outcome::Outcome,
     service::Service,
+    slot::Slot,
 };
 
-use crate::{backend::Chosen, frame::Frame, next_hop::Query, parse::Packet};
+use crate::{backend::Chosen, frame::Frame, next_hop::Query, parse::Packet, pick::Walk, written::Asked};
 
 /// Everything that is known of the packet in hand.
 #[repr(C)]
@@ -24,6 +25,29 @@ pub struct Stage {
     pub service: Service,
     /// Who gets it.
     pub chosen: Chosen,
+    /// The slot that the flow has its home in, and its hash; the hash that a new flow goes by; and that which it is written down by.
+    pub slot: Slot,
+    pub home_hash: u64,
+    pub new_hash: u64,
+    pub hash: u64,
+    /// The hash that its client is written down by.
+    pub client_hash: u64,
+    /// What is hashed, and its hash.
+    pub key: FlowKey,
+    pub key_hash: u64,
+    /// The entry of the table of written flows that was last looked for.
+    pub asked: Asked,
+    /// The backend that a connection ID names; 0 for none.
+    pub named: u32,
+    /// By which algorithm a backend is asked for, and from which place of the order on.
+    pub picker: u32,
+    pub place: u32,
+    pub _pad: u32,
+    /// The backend that the algorithm wants; 0 for none in particular.
+    pub wanted: u32,
+    /// How closely limits are kept, from the closest on.
+    pub rigour: u32,
+    pub walk: Walk,
     /// Where it leaves.
     pub egress: Egress,
     /// The way that the client's packets came, for one that goes back to it.
@@ -72,7 +96,8 @@ static STAGE: PerCpuArray<Stage, 1> = PerCpuArray::new();
 /// The stage of this CPU.
 #[inline(always)]
 pub fn of_this_cpu() -> Option<&'static mut Stage> {
-    // SAFETY: this CPU's own; XDP runs to completion on one CPU, so nobody else has it, and it is taken once, at the entry.
+    // SAFETY: this CPU's own, and XDP runs to completion on one CPU. Who takes it is done with it before the next one does: the entry for the
+    // long way; or the short way for an answer, then its note, then the log.
     STAGE.get_ptr_mut(0).map(|stage| unsafe { &mut *stage })
 }
 

@@ -5,13 +5,13 @@ use aya_log_ebpf::{
     debug,
     macro_support::{Level, level_enabled},
 };
-use lb_common::outcome::Outcome;
+use lb_common::{flow::FlowKey, outcome::Outcome};
 
 use crate::{
     flow,
     frame::Frame,
     parse::ipv6,
-    stage::{Stage, stages},
+    stage::{self, Stage, stages},
 };
 
 /// Bytes of the longest outcome's name, and some.
@@ -66,6 +66,28 @@ fn name(outcome: Outcome) -> &'static str {
 pub fn packet(frame: &mut Frame, stage: &mut Stage) {
     if level_enabled(Level::Debug) {
         let _always_done = log(frame, stage);
+    }
+}
+
+/// Notes what became of a packet that went the short way, and its addresses on the wire now, for [`noted`]: there is no room for both on
+/// one stack.
+#[inline(always)]
+pub fn note(outcome: Outcome, flow: &FlowKey) {
+    if level_enabled(Level::Debug)
+        && let Some(stage) = stage::of_this_cpu()
+    {
+        (stage.packet.flow, stage.leaves_as) = (*flow, *flow);
+        stage.sent = u32::from(outcome.wire());
+    }
+}
+
+/// Logs what was noted.
+#[inline(always)]
+pub fn noted(frame: &mut Frame) {
+    if level_enabled(Level::Debug)
+        && let Some(stage) = stage::of_this_cpu()
+    {
+        packet(frame, stage);
     }
 }
 

@@ -1,7 +1,12 @@
 //! The command line: clap's types and nothing else. What a command does is in [`commands`](crate::commands).
 
+mod backend;
 pub mod backend_setup;
 pub mod decap;
+pub mod flow;
+mod flows;
+pub mod lookup;
+pub mod maglev;
 mod service;
 pub mod values;
 
@@ -9,21 +14,19 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write as _},
-    net::IpAddr,
     path::PathBuf,
 };
 
-use clap::{
-    Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, error::ErrorKind,
-    value_parser,
-};
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-pub use service::{CheckArguments, Probe, ServiceAdd, ServiceCommand};
+pub use backend::{BackendAdd, BackendCommand, BackendSet, BackendSettings};
+pub use flows::Setting;
+pub use service::{CheckArguments, FlowArguments, Probe, ServiceAdd, ServiceCommand};
 
 use crate::{
-    cli::{backend_setup::BackendSetup, values::BackendPath},
+    cli::backend_setup::BackendSetup,
     commands::Code,
-    config::{MAX_WEIGHT, Network, ServerId, Unserved},
+    config::{Network, Unserved},
     output,
 };
 
@@ -34,8 +37,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  error, also a wrong command line or wrong input
-  2  not ready: no agent answers, or 'xlb status' finds a service without a usable backend or an
-     interface that the program is not on";
+  2  not ready: no agent answers, 'xlb status' finds a service without a usable backend or an
+     interface that the program is not on, or 'xlb lookup' no backend for a packet";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,7 +104,11 @@ pub enum Command {
     },
     /// Show the agent, its interfaces, services and what became of the packets
     #[command(after_help = EXIT_CODES)]
-    Status,
+    Status {
+        /// Also show the flows that are remembered, backends that are draining, and the memory of the maps
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// Show and change services
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -111,6 +118,15 @@ pub enum Command {
     /// Show and change what VIPs do beside their services
     #[command(subcommand)]
     Vip(VipCommand),
+    /// Say which backend a packet would get now, and why
+    #[command(after_help = lookup::HELP)]
+    Lookup(lookup::Arguments),
+    /// Show how slots are shared, and what a change would move
+    #[command(subcommand)]
+    Maglev(maglev::MaglevCommand),
+    /// Show and forget flows that are remembered
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
     /// Take packets out of the tunnels that a balancer sends them in; for backends
     #[command(after_help = decap::HELP)]
     Decap(decap::Arguments),
@@ -123,64 +139,6 @@ pub enum Command {
         xlb backend-setup --vip 192.0.2.10:80/tcp --mode nat --interface eth0 --balancer 10.0.0.1"
     )]
     BackendSetup(Box<BackendSetup>),
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub enum BackendCommand {
-    /// List the backends of one or all services
-    List {
-        /// Name of the service
-        #[arg(value_parser = NonEmpty::new())]
-        service: Option<String>,
-    },
-    /// Add a backend to a service
-    #[command(after_help = "Example:\n  xlb backend add web/b3 --address 10.0.0.4 --port 8080 --weight 50")]
-    Add {
-        /// Service and name of the new backend
-        #[arg(value_name = "SERVICE/NAME")]
-        path: BackendPath,
-        /// Address of the backend
-        #[arg(long, value_name = "IP", value_parser = values::address)]
-        address: IpAddr,
-        /// Port to send packets to [default: the VIP's]
-        #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
-        port: Option<u16>,
-        /// Share of new flows relative to the others, 0 to 1000 [default: 100]
-        #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
-        #[arg(allow_negative_numbers = true)]
-        weight: Option<u16>,
-        /// Server ID in the QUIC connection IDs that it issues, such as 0a0b
-        #[arg(long, value_name = "HEX")]
-        server_id: Option<ServerId>,
-    },
-    /// Remove a backend at once; its flows end
-    Rm {
-        /// Service and name of the backend
-        #[arg(value_name = "SERVICE/NAME")]
-        path: BackendPath,
-    },
-    /// Give a backend no new flows, and let it keep those it has
-    Drain {
-        /// Service and name of the backend
-        #[arg(value_name = "SERVICE/NAME")]
-        path: BackendPath,
-    },
-    /// Give a drained backend new flows again
-    Ready {
-        /// Service and name of the backend
-        #[arg(value_name = "SERVICE/NAME")]
-        path: BackendPath,
-    },
-    /// Change a backend's share of new flows
-    Weight {
-        /// Service and name of the backend
-        #[arg(value_name = "SERVICE/NAME")]
-        path: BackendPath,
-        /// Share relative to the others, 0 to 1000
-        #[arg(value_name = "N", value_parser = value_parser!(u16).range(..=i64::from(MAX_WEIGHT)))]
-        #[arg(allow_negative_numbers = true)]
-        weight: u16,
-    },
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -316,6 +274,11 @@ mod tests {
             "xlb backend drain web",
             "xlb backend weight web/b1 1001",
             "xlb backend weight web/b1 -1",
+            "xlb backend set web/b1 --priority 256",
+            "xlb backend set web/b1 --state off",
+            "xlb service set web --load-factor 1",
+            "xlb service set web --new-flows 10,rate=3",
+            "xlb service set web --mode dsr",
             "xlb backend add web/b1 --address 10.0.0.2 --port 0",
             "xlb backend add web/b1 --address b1.example",
             "xlb service add web",
@@ -330,6 +293,18 @@ mod tests {
             "xlb vip set 192.0.2.10 --ping maybe",
             "xlb vip set 192.0.2.10:80/tcp --ping on",
             "xlb detach --config a --pin-dir b",
+            "xlb maglev diff web",
+            "xlb maglev diff web --weight b1",
+            "xlb maglev diff web --weight b1=1001",
+            "xlb maglev diff web --add host",
+            "xlb flow purge",
+            "xlb flow purge --from 198.51.100.7:4000",
+            "xlb flow purge --service web --from 198.51.100.7:4000",
+            "xlb flow list --limit 0",
+            "xlb lookup --from 198.51.100.7:4000",
+            "xlb lookup --from 198.51.100.7 --to 192.0.2.10:80",
+            "xlb lookup --from 198.51.100.7:4000 --to 192.0.2.10:80/icmp",
+            "xlb lookup --from 198.51.100.7:4000 --to 192.0.2.10:80 --packet fin",
         ] {
             assert_eq!(code_of(&parse(line).unwrap_err()), Code::Error, "{line}");
         }

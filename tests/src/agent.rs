@@ -49,15 +49,21 @@ pub struct Agent {
 
 impl AgentBuilder {
     pub(crate) fn new(lab: &Lab, services: &str) -> Self {
+        let config = lab.interfaces_toml() + services;
+        Self::outside_of_labs(&lab.lb.ns, &lab.lb.dir, &lab.pin_dir(), &config)
+    }
+
+    /// In a namespace that is no lab's, with directories for its files and its pins.
+    pub fn outside_of_labs(ns: &Netns, dir: &Path, pin_dir: &Path, config: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
-            ns: lab.lb.ns.clone(),
+            ns: ns.clone(),
             binary: None,
-            dir: lab.lb.dir.join(format!("xlb-{n}")),
-            pin_dir: lab.pin_dir().join(format!("xlb-{n}")),
+            dir: dir.join(format!("xlb-{n}")),
+            pin_dir: pin_dir.join(format!("xlb-{n}")),
             node: String::new(),
-            config: lab.interfaces_toml() + services,
+            config: config.to_owned(),
             args: Vec::new(),
             env: Vec::new(),
         }

@@ -27,6 +27,15 @@ pub struct Host {
 }
 
 impl Host {
+    /// The host as a backend, in the configuration behind its service.
+    #[must_use]
+    pub fn as_backend(&self) -> String {
+        format!(
+            "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
+            self.name, self.addr
+        )
+    }
+
     /// Sends `count` echo requests, 10 ms apart; how many were answered.
     pub fn ping(&self, to: IpAddr, count: u32) -> Result<u32> {
         let mut ping = self.ns.command("ping");

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use anyhow::{Result, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::unistd::write;
 
@@ -29,6 +30,12 @@ pub fn flag() -> io::Result<&'static AtomicBool> {
 /// Whether one of the signals has come.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// An error once one of the signals has come: for the steps of a long loop.
+pub fn check() -> Result<()> {
+    ensure!(!interrupted(), "interrupted; all that was made is removed");
+    Ok(())
 }
 
 /// Sets the handlers, once for the process.

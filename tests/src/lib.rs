@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Reading order: [`scope`] (who owns what, and how it goes away), [`netns`], [`lab`] (the topology), [`host`] (one
-//! namespace with an address), [`server`] and [`client`] (what runs in hosts), [`agent`] (xlb itself).
+//! namespace with an address), [`server`] and [`client`] (what runs in hosts), [`agent`] (xlb itself). [`xdp`] makes and counts
+//! frames by the million.
 
 pub mod agent;
 pub mod client;
@@ -29,7 +30,7 @@ pub mod process;
 mod remains;
 pub mod scope;
 pub mod server;
-mod xdp;
+pub mod xdp;
 
 pub use host::Host;
 pub use lab::Lab;

@@ -52,7 +52,7 @@ pub fn ready() -> bool {
 }
 
 /// Mounts bpffs where it belongs unless it is there.
-pub(crate) fn mount_bpffs() -> Result<()> {
+pub fn mount_bpffs() -> Result<()> {
     if statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC) {
         return Ok(());
     }
@@ -70,11 +70,7 @@ fn check() -> Result<()> {
     if !geteuid().is_root() {
         bail!("not root");
     }
-    for (tool, package) in TOOLS {
-        if !installed(tool) {
-            bail!("{tool} not found in PATH (Debian package {package})");
-        }
-    }
+    tools(TOOLS)?;
     // On a thread of its own: the namespace ends with it.
     let unshared = thread::scope(|scope| scope.spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join());
     unshared
@@ -82,6 +78,16 @@ fn check() -> Result<()> {
         .context("no network namespaces")?;
     xdp::stub::load().context("no XDP programs")?;
     fs::metadata(BPFFS).with_context(|| format!("no {BPFFS}"))?;
+    Ok(())
+}
+
+/// Whether programs are there, each named with its Debian package.
+pub fn tools(tools: &[(&str, &str)]) -> Result<()> {
+    for (tool, package) in tools {
+        if !installed(tool) {
+            bail!("{tool} not found in PATH (Debian package {package})");
+        }
+    }
     Ok(())
 }
 

@@ -75,7 +75,8 @@ fn kill_inside(names: &[String]) {
     report(&format!("processes in {} do not end", names.join(", ")));
 }
 
-fn processes_in(inodes: &[(u64, u64)]) -> Vec<i32> {
+/// The processes in namespaces of these [identities](identity), without our own.
+pub(crate) fn processes_in(inodes: &[(u64, u64)]) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).ok();
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -89,7 +90,7 @@ fn processes_in(inodes: &[(u64, u64)]) -> Vec<i32> {
 }
 
 /// What tells a namespace from another: device and inode of its nsfs file.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::{PoisonError, RwLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xlb_tests::{
+    Host,
     agent::Agent,
     client::samples::{Failure, Kind},
     lab::Lab,
@@ -17,21 +19,16 @@ use xlb_tests::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Twenty downloads leave two cores little for anything else: packets are lost in the queues between namespaces, and what other
+/// tests ask of single requests no longer holds.
+static CORES: RwLock<()> = RwLock::new(());
 /// Of the heartbeats of [`web`].
 const INTERVAL: Duration = Duration::from_millis(200);
 const FALL: u32 = 3;
 
 /// A service on the VIP's port 80 over the port 80 of the first `backends`, with heartbeats by HTTP.
 fn web(lab: &Lab, backends: usize) -> String {
-    let backends: String = lab.backends[..backends]
-        .iter()
-        .map(|backend| {
-            format!(
-                "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
-                backend.name, backend.addr
-            )
-        })
-        .collect();
+    let backends: String = lab.backends[..backends].iter().map(Host::as_backend).collect();
     format!(
         "[[service]]\nname = \"web\"\nvip = \"{}:80/tcp\"\n[service.check]\ntype = \"http\"\npath = \"/health\"\n\
          interval = \"200ms\"\ntimeout = \"150ms\"\nrise = 2\nfall = {FALL}\n{backends}",
@@ -69,6 +66,7 @@ fn requests_spread_over_the_backends() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
+    let _cores = CORES.read().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().backends(3).build()?;
     let _servers = servers(&lab)?;
     let agent = lab.agent(&web(&lab, 3)).start()?;
@@ -94,6 +92,7 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
     if !preflight::ready() {
         return Ok(());
     }
+    let _cores = CORES.write().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().backends(3).build()?;
     let shared = lab.dir().join("files");
     std::fs::create_dir_all(&shared)?;
@@ -105,7 +104,9 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
         .iter()
         .map(|backend| backend.nginx_with().files(&shared).start())
         .collect::<Result<Vec<_>>>()?;
-    let mut agent = lab.agent(&web(&lab, 2)).start()?;
+    // Twenty downloads and other tests share two cores: servers that answer late are alive, and this test is of what people change.
+    let patient = web(&lab, 2).replace(&format!("fall = {FALL}"), "fall = 30");
+    let mut agent = lab.agent(&patient).start()?;
     wait_until_all_up(&agent)?;
 
     let url = format!("http://{}/files/part", lab.vip());
@@ -137,7 +138,9 @@ fn a_download_survives_an_added_a_drained_backend_and_a_killed_agent() -> Result
     );
     ensure_served_by(&lab, &["b2", "b3"])?;
 
-    let (parts, took) = downloads.wait()?;
+    let (parts, took) = downloads
+        .wait()
+        .with_context(|| format!("the agent's log:\n{}", agent.log()))?;
     println!("{CONNECTIONS} downloads of {size} bytes in {took:?}");
     ensure!(
         parts.len() == CONNECTIONS,
@@ -184,6 +187,7 @@ fn a_dead_backend_costs_only_its_own_requests_and_only_until_its_heartbeats_fail
     if !preflight::ready() {
         return Ok(());
     }
+    let _cores = CORES.read().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().backends(3).build()?;
     let mut servers = servers(&lab)?;
     let agent = lab.agent(&web(&lab, 3)).start()?;
@@ -274,22 +278,14 @@ fn ten_thousand_datagrams_come_back() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
+    let _cores = CORES.read().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().backends(3).build()?;
     let echoes = lab
         .backends
         .iter()
         .map(|backend| backend.udp_echo(7))
         .collect::<Result<Vec<_>>>()?;
-    let pool: String = lab
-        .backends
-        .iter()
-        .map(|backend| {
-            format!(
-                "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
-                backend.name, backend.addr
-            )
-        })
-        .collect();
+    let pool: String = lab.backends.iter().map(Host::as_backend).collect();
     let service = format!(
         "[[service]]\nname = \"echo\"\nvip = \"{}:7/udp\"\n{pool}",
         lab.vip()
@@ -328,6 +324,7 @@ fn outcomes_add_up_to_the_packets_that_the_interfaces_received() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
+    let _cores = CORES.read().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new().backends(2).build()?;
     let _servers = servers(&lab)?;
     // Only what arrives while the program is there counts.

@@ -11,7 +11,14 @@ pub fn run() -> Result<()> {
     stage(
         "lint",
         &mut clippy(
-            &["lb-common", "lb-userspace", "xtask", "xlb-tests", "xlb-fuzz"],
+            &[
+                "lb-common",
+                "lb-userspace",
+                "xtask",
+                "xlb-tests",
+                "xlb-fuzz",
+                "xlb-blockstore",
+            ],
             &["--all-targets"],
         ),
     )?;

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod guest;
 mod process;
 mod say;
 mod setup;
@@ -13,7 +14,7 @@ mod test;
 mod verify;
 mod workspace;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Parser;
@@ -44,11 +45,16 @@ enum Task {
         #[arg(long = "kernel", value_enum, value_delimiter = ',', default_values = verify::Kernel::DEFAULT)]
         kernels: Vec<verify::Kernel>,
     },
-    /// Measure what a packet costs by forwarding mode, in nanoseconds and beside a program that only sends (needs root)
+    /// Measure what xlb costs and carries (needs root); `bench SUITE --help` says what a suite measures, and how
+    #[command(after_help = bench::SUITES)]
     Bench {
-        /// Write the results to a file, too
-        #[arg(long)]
-        json: Option<PathBuf>,
+        /// The suite, by default `program`, and its options: --json FILE, --svg DIR …
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "SUITE and OPTIONS"
+        )]
+        args: Vec<String>,
     },
     /// Run the load balancer in a network of its own and show the traffic spread (needs root); --fast waits less
     #[command(disable_help_flag = true)]
@@ -87,7 +93,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Test { args } => test::run(&args),
         Task::Verify { kernels } => verify::run(&kernels),
-        Task::Bench { json } => bench::run(json.as_deref()),
+        Task::Bench { args } => bench::run(&args),
         Task::Demo { args } => demo::run(&args),
     }
 }

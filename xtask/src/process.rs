@@ -76,7 +76,14 @@ pub fn output(command: &mut Command) -> Option<String> {
 
 /// Whether a program is there, in PATH or where Debian keeps those for root.
 pub fn installed(program: &str) -> bool {
-    env::split_paths(&search_path()).any(|dir| dir.join(program).is_file())
+    find(program).is_some()
+}
+
+/// Where it is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = search_path();
+    let mut places = env::split_paths(&path).map(|dir| dir.join(program));
+    places.find(|place| place.is_file())
 }
 
 /// PATH with the directories in which Debian keeps programs for root: `su` leaves them out.

@@ -36,6 +36,13 @@ pub fn for_lab() -> Result<()> {
     toolchain::ready(&mut apt)
 }
 
+/// What [`for_lab`] gives, and what xlb is compared with and measured with.
+pub fn for_comparing() -> Result<()> {
+    lab::may_run()?;
+    lab::compared_programs(&mut Apt::new())?;
+    for_lab()
+}
+
 /// What building and loading the programs needs, and with `guests` what boots other kernels.
 pub fn for_verify(guests: bool) -> Result<Apt> {
     let mut apt = Apt::new();
@@ -43,6 +50,20 @@ pub fn for_verify(guests: bool) -> Result<Apt> {
     if guests {
         guest::programs(&mut apt)?;
     }
+    compiler_driver(&mut apt)?;
+    toolchain::ready(&mut apt)?;
+    Ok(apt)
+}
+
+/// Packages that [`for_guest_bench`] would have to install.
+pub fn missing_for_guest_bench() -> Vec<&'static str> {
+    guest::missing_for_bench()
+}
+
+/// What building needs, and what boots a guest with IPVS.
+pub fn for_guest_bench() -> Result<Apt> {
+    let mut apt = Apt::new();
+    guest::for_bench(&mut apt)?;
     compiler_driver(&mut apt)?;
     toolchain::ready(&mut apt)?;
     Ok(apt)

@@ -37,6 +37,8 @@ fn unit_tests(args: &[String]) -> Result<()> {
         "xtask",
         "-p",
         "xlb-fuzz",
+        "-p",
+        "xlb-blockstore",
     ]);
     process::run(command.arg("--").args(args))
 }

@@ -28,13 +28,13 @@ pub fn binary(name: &str) -> PathBuf {
     target_dir().join("release").join(name)
 }
 
-/// Builds one of the agent's examples; returns where it is.
+/// Builds one of the programs in `tests/examples`; returns where it is.
 pub fn example(name: &str) -> Result<PathBuf> {
     process::run(&mut cargo(&[
         "build",
         "--release",
         "--package",
-        "lb-userspace",
+        "xlb-tests",
         "--example",
         name,
     ]))?;

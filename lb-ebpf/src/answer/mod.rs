@@ -11,7 +11,7 @@ use lb_common::{addr::Addr, checksum::fold, next_hop::NextHop, outcome::Outcome}
 
 use crate::{
     config,
-    forward::sum_of,
+    forward::outer,
     frame::{Frame, Ipv4, Ipv6},
     l2, next_hop,
     parse::ipv6,
@@ -108,7 +108,7 @@ fn write_ip(
             source: from.v4_word().to_ne_bytes(),
             destination: to.v4_word().to_ne_bytes(),
         };
-        ip.check = (!fold(sum_of(&ip))).to_ne_bytes();
+        ip.check = (!fold(outer::sum(&ip))).to_ne_bytes();
         *frame.header_mut(at).ok_or(Outcome::Malformed)? = ip;
         return Ok(at + size_of::<Ipv4>());
     }

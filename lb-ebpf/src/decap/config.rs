@@ -16,3 +16,9 @@ static DECAP_SETTINGS: Global<Settings> = Global::new(Settings {
 pub fn options() -> Settings {
     DECAP_SETTINGS.load()
 }
+
+/// Whether frames may be longer than one buffer.
+#[inline(always)]
+pub fn is_multi_buffer() -> bool {
+    options().multi_buffer != 0
+}

@@ -12,15 +12,23 @@ use crate::{
 pub fn take(frame: &mut Frame, packet: &Packet) -> Result<(), Outcome> {
     let l3 = usize::from(packet.l3);
     if packet.is_v4() {
-        let ip = frame.header_mut::<Ipv4>(l3).ok_or(Outcome::Malformed)?;
-        let change = of(ip);
-        ip.ttl[0] = ip.ttl[0].wrapping_sub(1);
-        ip.check = change.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
+        take_v4(frame.header_mut(l3).ok_or(Outcome::Malformed)?);
     } else {
-        let ip = frame.header_mut::<Ipv6>(l3).ok_or(Outcome::Malformed)?;
-        ip.hop_limit[0] = ip.hop_limit[0].wrapping_sub(1);
+        take_v6(frame.header_mut(l3).ok_or(Outcome::Malformed)?);
     }
     Ok(())
+}
+
+#[inline(always)]
+pub fn take_v4(ip: &mut Ipv4) {
+    let change = of(ip);
+    ip.ttl[0] = ip.ttl[0].wrapping_sub(1);
+    ip.check = change.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
+}
+
+#[inline(always)]
+pub fn take_v6(ip: &mut Ipv6) {
+    ip.hop_limit[0] = ip.hop_limit[0].wrapping_sub(1);
 }
 
 /// What that does to the header's checksum.

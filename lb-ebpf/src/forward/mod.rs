@@ -1,12 +1,15 @@
 //! How packets get to their backends and back, one file for each mode.
 
-mod gue;
-mod hop_limit;
+pub mod gue;
+pub mod hop_limit;
 mod ipip;
 mod nat;
-mod outer;
+pub mod outer;
 
-use lb_common::{outcome::Outcome, service::ForwardMode};
+use lb_common::{
+    outcome::Outcome,
+    service::{ForwardMode, Service},
+};
 
 use crate::{
     checksum,
@@ -15,8 +18,9 @@ use crate::{
     stage::{Stage, stages},
 };
 
-pub use nat::{address_change, addresses_change, fix_l4_check, rewrite_ip, write_ports};
-pub use outer::sum as sum_of;
+pub use nat::{
+    address_change, addresses_change, fix_l4_check, rewrite_ip, rewrite_v4, rewrite_v6, write_ports,
+};
 
 /// The least that every IPv6 link takes (RFC 8200 §5).
 const IPV6_MIN: u32 = 1280;
@@ -27,24 +31,33 @@ const IPV6_MIN: u32 = 1280;
 /// [`Outcome::TooBig`], with what would fit in `stage.fits`.
 #[inline(always)]
 pub fn check_fits(stage: &mut Stage) -> Result<(), Outcome> {
-    let of_service = u32::from(stage.service.mtu);
-    let mtu = match (stage.egress.mtu, of_service) {
-        (0, mtu) | (mtu, 0) => mtu,
-        (a, b) => a.min(b),
-    };
+    let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
+    let mtu = mtu(stage.egress.mtu, &stage.service);
     if mtu == 0 {
         return Ok(());
     }
-    let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
-    let packet = &stage.packet;
-    stage.fits = mtu.saturating_sub(mode.overhead(stage.chosen.backend.addr.is_v4()));
-    if !packet.is_v4() {
-        stage.fits = stage.fits.max(IPV6_MIN);
-    }
-    if u32::from(packet.ip_len) > stage.fits {
+    let overhead = mode.overhead(stage.chosen.backend.addr.is_v4());
+    stage.fits = longest(mtu, overhead, stage.packet.is_v4());
+    if u32::from(stage.packet.ip_len) > stage.fits {
         return Err(Outcome::TooBig);
     }
     Ok(())
+}
+
+/// The longest packet that may be sent to a service's backend by a way that takes so many bytes; 0 where no length is known.
+#[inline(always)]
+pub fn mtu(of_way: u32, service: &Service) -> u32 {
+    match (of_way, u32::from(service.mtu)) {
+        (0, mtu) | (mtu, 0) => mtu,
+        (a, b) => a.min(b),
+    }
+}
+
+/// The longest packet that is let through with so many bytes before it.
+#[inline(always)]
+pub fn longest(mtu: u32, overhead: u32, is_v4: bool) -> u32 {
+    let fits = mtu.saturating_sub(overhead);
+    if is_v4 { fits } else { fits.max(IPV6_MIN) }
 }
 
 stages! {

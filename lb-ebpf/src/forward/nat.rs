@@ -67,21 +67,31 @@ pub fn rewrite_ip(
 ) -> Result<(), Outcome> {
     let l3 = usize::from(packet.l3);
     if packet.is_v4() {
-        let ip = frame.header_mut::<Ipv4>(l3).ok_or(Outcome::Malformed)?;
-        let change = hop_limit::of(ip)
-            .double_word(u32::from_ne_bytes(ip.source), source.v4_word())
-            .double_word(u32::from_ne_bytes(ip.destination), destination.v4_word());
-        ip.check = change.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
-        ip.ttl[0] = ip.ttl[0].wrapping_sub(1);
-        ip.source = source.v4_word().to_ne_bytes();
-        ip.destination = destination.v4_word().to_ne_bytes();
+        let ip = frame.header_mut(l3).ok_or(Outcome::Malformed)?;
+        rewrite_v4(ip, source, destination);
     } else {
-        let ip = frame.header_mut::<Ipv6>(l3).ok_or(Outcome::Malformed)?;
-        ip.hop_limit[0] = ip.hop_limit[0].wrapping_sub(1);
-        ip.source = ipv6::bytes(source);
-        ip.destination = ipv6::bytes(destination);
+        let ip = frame.header_mut(l3).ok_or(Outcome::Malformed)?;
+        rewrite_v6(ip, source, destination);
     }
     Ok(())
+}
+
+#[inline(always)]
+pub fn rewrite_v4(ip: &mut Ipv4, source: Addr, destination: Addr) {
+    let change = hop_limit::of(ip)
+        .double_word(u32::from_ne_bytes(ip.source), source.v4_word())
+        .double_word(u32::from_ne_bytes(ip.destination), destination.v4_word());
+    ip.check = change.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
+    ip.ttl[0] = ip.ttl[0].wrapping_sub(1);
+    ip.source = source.v4_word().to_ne_bytes();
+    ip.destination = destination.v4_word().to_ne_bytes();
+}
+
+#[inline(always)]
+pub fn rewrite_v6(ip: &mut Ipv6, source: Addr, destination: Addr) {
+    ip.hop_limit[0] = ip.hop_limit[0].wrapping_sub(1);
+    ip.source = ipv6::bytes(source);
+    ip.destination = ipv6::bytes(destination);
 }
 
 #[inline(always)]

@@ -1,7 +1,13 @@
 //! The outer IP header of a packet that travels in another one.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use lb_common::{addr::Addr, checksum::fold, flow::Protocol, outcome::Outcome};
+use lb_common::{
+    addr::Addr,
+    checksum::fold,
+    flow::{FlowKey, Protocol},
+    next_hop::Egress,
+    outcome::Outcome,
+};
 
 use crate::{
     checksum, config,
@@ -9,7 +15,6 @@ use crate::{
     frame::{Frame, Ipv4, Ipv6, Udp},
     l2,
     parse::{Kind, Packet, flag, ipv6},
-    pick::maglev,
     stage::Stage,
 };
 
@@ -41,8 +46,8 @@ pub const fn protocol(inner_is_v4: bool) -> u8 {
 pub fn write(frame: &mut Frame, stage: &mut Stage, protocol: u8, more: u16) -> Result<Outer, Outcome> {
     let destination = stage.chosen.backend.addr;
     let is_v4 = destination.is_v4();
-    let hash = maglev::first(&stage.packet, &stage.service);
-    let source = source(stage, is_v4, hash)?;
+    let hash = stage.hash;
+    let source = source(&stage.egress, is_v4, hash).ok_or(Outcome::NoRoute)?;
     let ip_len = if is_v4 { Ipv4::LEN } else { Ipv6::LEN };
     let room = u32::from(ip_len + more);
     l2::make_room(frame, &mut stage.packet, &mut stage.egress.hop, room)?;
@@ -58,17 +63,24 @@ pub fn write(frame: &mut Frame, stage: &mut Stage, protocol: u8, more: u16) -> R
         end: at + usize::from(ip_len),
         hash,
     };
+    let content = Content {
+        source,
+        destination,
+        protocol,
+        len: payload,
+        tos: stage.packet.tos,
+    };
     if is_v4 {
-        ipv4(frame, at, stage, &outer, protocol, payload)?;
+        *frame.header_mut(at).ok_or(Outcome::Malformed)? = ipv4(&content, is_whole(&stage.packet));
     } else {
-        ipv6(frame, at, stage, &outer, protocol, payload)?;
+        *frame.header_mut(at).ok_or(Outcome::Malformed)? = ipv6(&content, hash);
     }
     Ok(outer)
 }
 
-/// The network that outer sources are spread over, else our address on the way.
+/// The network that outer sources are spread over, else our address on the way; none where that is of the other family.
 #[inline(always)]
-fn source(stage: &Stage, is_v4: bool, hash: u64) -> Result<Addr, Outcome> {
+pub fn source(egress: &Egress, is_v4: bool, hash: u64) -> Option<Addr> {
     let spread = config::outer();
     let (network, host_bits) = if is_v4 {
         (spread.v4_network, spread.v4_host_bits)
@@ -77,12 +89,10 @@ fn source(stage: &Stage, is_v4: bool, hash: u64) -> Result<Addr, Outcome> {
     };
     if host_bits != 0 {
         let [a, b, c, d] = network.words();
-        return Ok(Addr::from_words([a, b, c, d | (hash >> 32) as u32 & host_bits]));
+        return Some(Addr::from_words([a, b, c, d | (hash >> 32) as u32 & host_bits]));
     }
-    if stage.egress.source.is_none() || stage.egress.source.is_v4() != is_v4 {
-        return Err(Outcome::NoRoute);
-    }
-    Ok(stage.egress.source)
+    let own = egress.source;
+    (!own.is_none() && own.is_v4() == is_v4).then_some(own)
 }
 
 /// Cuts off what the frame has behind the packet. The frame may keep it where it cannot be cut: the outer length tells.
@@ -95,35 +105,45 @@ fn cut_padding(frame: &mut Frame, stage: &Stage) {
     }
 }
 
+/// Of an IPv4 packet the flag is copied (RFC 2003 §3.1); a tunnel for IPv6 with a fixed MTU leaves it off (RFC 4213 §3.2.1).
 #[inline(always)]
-fn ipv4(
-    frame: &mut Frame,
-    at: usize,
-    stage: &Stage,
-    outer: &Outer,
-    protocol: u8,
-    payload: u16,
-) -> Result<(), Outcome> {
-    let packet = &stage.packet;
-    // Of an IPv4 packet the flag is copied (RFC 2003 §3.1); a tunnel for IPv6 with a fixed MTU leaves it off (RFC 4213 §3.2.1).
-    let whole = packet.is_v4() && packet.flags & flag::DONT_FRAGMENT != 0;
-    // SAFETY: the helper takes nothing.
-    let random = unsafe { bpf_get_prandom_u32() };
-    let id = if whole { 0 } else { (random & 0xffff) as u16 };
+const fn is_whole(packet: &Packet) -> bool {
+    packet.is_v4() && packet.flags & flag::DONT_FRAGMENT != 0
+}
+
+/// What an outer header is made of.
+pub struct Content {
+    pub source: Addr,
+    pub destination: Addr,
+    pub protocol: u8,
+    /// Bytes behind the header.
+    pub len: u16,
+    pub tos: u8,
+}
+
+/// The header of a packet that routers may not fragment if it is to be `whole`.
+#[inline(always)]
+pub fn ipv4(content: &Content, whole: bool) -> Ipv4 {
+    let id = if whole { 0 } else { random_id() };
     let mut ip = Ipv4 {
-        version_tos: [0x45, packet.tos],
-        total_len: (payload + Ipv4::LEN).to_be_bytes(),
+        version_tos: [0x45, content.tos],
+        total_len: (content.len + Ipv4::LEN).to_be_bytes(),
         id: id.to_ne_bytes(),
         fragment: [if whole { 0x40 } else { 0 }, 0],
         ttl: [HOPS],
-        protocol: [protocol],
+        protocol: [content.protocol],
         check: [0; 2],
-        source: outer.source.v4_word().to_ne_bytes(),
-        destination: outer.destination.v4_word().to_ne_bytes(),
+        source: content.source.v4_word().to_ne_bytes(),
+        destination: content.destination.v4_word().to_ne_bytes(),
     };
     ip.check = (!fold(sum(&ip))).to_ne_bytes();
-    *frame.header_mut(at).ok_or(Outcome::Malformed)? = ip;
-    Ok(())
+    ip
+}
+
+#[inline(always)]
+fn random_id() -> u16 {
+    // SAFETY: the helper takes nothing.
+    (unsafe { bpf_get_prandom_u32() } & 0xffff) as u16
 }
 
 /// Sum of a header's words.
@@ -141,37 +161,19 @@ pub fn sum(ip: &Ipv4) -> u64 {
         + double(ip.destination)
 }
 
+/// The header of a packet of the flow with this hash.
 #[inline(always)]
-fn ipv6(
-    frame: &mut Frame,
-    at: usize,
-    stage: &Stage,
-    outer: &Outer,
-    protocol: u8,
-    payload: u16,
-) -> Result<(), Outcome> {
+pub fn ipv6(content: &Content, hash: u64) -> Ipv6 {
     // The label tells flows apart for those who spread by it (RFC 6438).
-    let label = (outer.hash >> 12 & 0xf_ffff) as u32;
-    *frame.header_mut(at).ok_or(Outcome::Malformed)? = Ipv6 {
-        version_class: (6 << 28 | u32::from(stage.packet.tos) << 20 | label).to_be_bytes(),
-        payload_len: payload.to_be_bytes(),
-        next_header: [protocol],
+    let label = (hash >> 12 & 0xf_ffff) as u32;
+    Ipv6 {
+        version_class: (6 << 28 | u32::from(content.tos) << 20 | label).to_be_bytes(),
+        payload_len: content.len.to_be_bytes(),
+        next_header: [content.protocol],
         hop_limit: [HOPS],
-        source: ipv6::bytes(outer.source),
-        destination: ipv6::bytes(outer.destination),
-    };
-    Ok(())
-}
-
-/// Whether the transport's checksum covers all that the packet carries: UDP may say that it is shorter (RFC 9868).
-#[inline(always)]
-fn is_all_covered(frame: &Frame, packet: &Packet) -> bool {
-    if packet.flow.protocol != Protocol::Udp.number() {
-        return true;
+        source: ipv6::bytes(content.source),
+        destination: ipv6::bytes(content.destination),
     }
-    frame
-        .header::<Udp>(usize::from(packet.l4))
-        .is_some_and(|udp| u16::from_be_bytes(udp.len) == packet.l4_len())
 }
 
 /// Sum of the packet's bytes, as far as its own checksums tell it: a header with a right checksum adds nothing, and a transport
@@ -187,9 +189,7 @@ pub fn told_sum(frame: &Frame, stage: &Stage) -> Option<u64> {
     if check == [0; 2] || !is_all_covered(frame, packet) {
         return None;
     }
-    let flow = &packet.flow;
-    let pseudo = checksum::pseudo_header(&flow.source, &flow.destination, flow.protocol, packet.l4_len());
-    let transport = u64::from(!fold(pseudo));
+    let transport = transport_sum(&packet.flow, packet.l4_len());
     if packet.is_v4() {
         return Some(transport);
     }
@@ -197,8 +197,32 @@ pub fn told_sum(frame: &Frame, stage: &Stage) -> Option<u64> {
     let ip = frame
         .header::<Ipv6>(usize::from(packet.l3))
         .filter(|_| packet.l4 - packet.l3 == ipv6::LEN)?;
-    let head = u64::from(u32::from_ne_bytes(ip.version_class))
+    Some(transport + header_sum(ip, &packet.flow))
+}
+
+/// Whether the transport's checksum covers all that the packet carries: UDP may say that it is shorter (RFC 9868).
+#[inline(always)]
+fn is_all_covered(frame: &Frame, packet: &Packet) -> bool {
+    if packet.flow.protocol != Protocol::Udp.number() {
+        return true;
+    }
+    frame
+        .header::<Udp>(usize::from(packet.l4))
+        .is_some_and(|udp| u16::from_be_bytes(udp.len) == packet.l4_len())
+}
+
+/// Sum of a transport header and what is behind it, with a right checksum.
+#[inline(always)]
+pub fn transport_sum(flow: &FlowKey, len: u16) -> u64 {
+    let pseudo = checksum::pseudo_header(&flow.source, &flow.destination, flow.protocol, len);
+    u64::from(!fold(pseudo))
+}
+
+/// Sum of an IPv6 header with these addresses.
+#[inline(always)]
+pub fn header_sum(ip: &Ipv6, flow: &FlowKey) -> u64 {
+    u64::from(u32::from_ne_bytes(ip.version_class))
         + u64::from(u16::from_ne_bytes(ip.payload_len))
-        + u64::from(u16::from_ne_bytes([ip.next_header[0], ip.hop_limit[0]]));
-    Some(transport + head + checksum::addresses(&flow.source, &flow.destination))
+        + u64::from(u16::from_ne_bytes([ip.next_header[0], ip.hop_limit[0]]))
+        + checksum::addresses(&flow.source, &flow.destination)
 }

@@ -177,13 +177,9 @@ pub const fn class(version_class: u32) -> u8 {
 
 #[inline(always)]
 pub fn address(bytes: &[u8; 16]) -> Addr {
-    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = *bytes;
-    Addr::from_words([
-        u32::from_ne_bytes([a0, a1, a2, a3]),
-        u32::from_ne_bytes([b0, b1, b2, b3]),
-        u32::from_ne_bytes([c0, c1, c2, c3]),
-        u32::from_ne_bytes([d0, d1, d2, d3]),
-    ])
+    // SAFETY: an array of as many bytes. By words: bytes that are put together again are loaded one by one.
+    let words: [[u8; 4]; 4] = unsafe { core::mem::transmute(*bytes) };
+    Addr::from_words(words.map(u32::from_ne_bytes))
 }
 
 /// The bytes of an address, as [`address`] reads them.

@@ -1,115 +1,95 @@
 //! A backend for a packet: that of its flow, or one for a flow that has none.
 
-pub mod maglev;
+mod choose;
+mod home;
+mod pool;
 mod quic;
 
-use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, ArrayOfMaps},
-    macros::btf_map,
-};
-use lb_common::{addr::Addr, limits, outcome::Outcome, service::Picker};
+pub use choose::Walk;
+
+use lb_common::{limits, outcome::Outcome, pick::Opens};
 
 use crate::{
-    backend::{self, Chosen},
-    flow,
+    admit, backend, copy, flow,
     frame::Frame,
-    service, source,
+    service,
     stage::{Stage, stages},
 };
-
-type SlotTable = Array<u32, { limits::SLOTS as usize }, { BPF_F_MMAPABLE as usize }>;
-
-/// One table for each service. The agent fills a new one and puts it here by one update, which packets see whole or not at
-/// all.
-#[btf_map]
-static SLOTS: ArrayOfMaps<SlotTable, { limits::SERVICES as usize }> = ArrayOfMaps::new();
 
 stages! {
     /// Finds the backend of a client's packet: `stage.chosen`, with `stage.mode` and the source that it is translated to.
     /// `stage.is_new` says whether a flow begins.
     pub fn backend as xlb_backend = decide;
 
-    /// Finds the backend for a new flow: the first on the flow's way through the slots that takes new flows and can tell
-    /// them apart.
-    pub fn new_backend as xlb_pick = walk;
+    /// Finds the backend of the flow that an ICMP error is about, as far as its slot or what is written down says: `stage.chosen`.
+    ///
+    /// # Errors
+    /// [`Outcome::ErrorUnknown`] where nobody has such a flow.
+    pub fn of_quoted as xlb_error_flow = recall;
+
+    /// Finds the backend for a new flow that is translated.
+    fn new_translated as xlb_pick = open;
 }
 
 #[inline(always)]
 fn decide(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
-    let named = quic::named(frame, stage);
+    stage.named = quic::named(frame, stage).unwrap_or(limits::NO_BACKEND);
     stage.is_new = 0;
+    let translates = flow::translates(stage.service.mode);
     let has_ports = stage.packet.flow.destination_port != 0;
-    if has_ports && flow::follow(frame, stage, named) {
+    if flow::may_be_known(stage) && has_ports && flow::follow(frame, stage).is_ok() {
         return Ok(());
     }
-    // A VIP is no client: its packets would go round between balancers.
-    if service::vip(&stage.packet.flow.source).is_some() {
+    let opens = home::opens(&stage.service, &stage.packet);
+    // A VIP is no client: its packets would go round between balancers. A TCP packet that is not the first of its flow does not: whoever
+    // it reaches has sent none before.
+    if (translates || opens != Opens::Later) && service::vip(&stage.packet.flow.source).is_some() {
         return Err(Outcome::BadSource);
     }
-    (stage.mode, stage.source, stage.source_port) = (stage.service.mode, Addr::default(), 0);
-    stage.is_new = u8::from(flow::is_opened_by(&stage.packet));
-    match named.and_then(|id| backend::chosen(id, backend::word(id))) {
-        Some(chosen) => {
-            stage.chosen = chosen;
-            if may_collide(stage) && flow::collides(stage) {
-                return Err(Outcome::FlowCollision);
-            }
-            Ok(())
-        }
-        None => new_backend(frame, stage),
-    }
-}
-
-#[inline(always)]
-fn walk(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
-    frame.hold();
-    let mut step = match Picker::from_wire(stage.service.picker) {
-        Some(Picker::Maglev) => maglev::first(&stage.packet, &stage.service),
-        None => return Err(Outcome::BadConfig),
-    };
-    let may_collide = may_collide(stage);
-    let (mut collisions, mut collided) = (0, limits::NO_BACKEND);
-    for _ in 0..limits::PICK_TRIES {
-        let slot = lb_common::hash::slot(step, limits::SLOTS);
-        step = lb_common::hash::next(step);
-        let Some(chosen) = in_slot(stage.service.id, slot) else {
-            continue;
-        };
-        // The next slot may well be the same backend's.
-        if chosen.id == collided {
-            continue;
-        }
-        stage.chosen = chosen;
-        if !may_collide || !flow::collides(stage) {
-            return Ok(());
-        }
-        collided = stage.chosen.id;
-        collisions += 1;
-        if collisions == limits::COLLISION_TRIES {
+    (stage.mode, stage.source_port) = (stage.service.mode, 0);
+    copy::zeros(&mut stage.source);
+    let named = stage.named;
+    if named != limits::NO_BACKEND && backend::choose(&mut stage.chosen, named, backend::word(named)) {
+        home::find(frame, stage)?;
+        stage.is_new = u8::from(translates && flow::is_opened_by(&stage.packet));
+        if flow::may_collide(stage) && flow::collides(stage) {
             return Err(Outcome::FlowCollision);
         }
+        return Ok(());
     }
-    Err(if collisions == 0 {
-        Outcome::NoBackend
-    } else {
-        Outcome::FlowCollision
-    })
+    if translates {
+        return new_translated(frame, stage);
+    }
+    home::backend(frame, stage, opens)
 }
 
-/// Whether a new flow's replies could be taken for another's: not those to a source of ours, which no other flow has.
 #[inline(always)]
-fn may_collide(stage: &Stage) -> bool {
-    stage.is_new != 0 && flow::translates(stage.mode) && !source::is_needed(stage)
+fn open(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    home::find(frame, stage)?;
+    stage.is_new = u8::from(flow::is_opened_by(&stage.packet));
+    let opens = home::opens(&stage.service, &stage.packet);
+    // Flows are remembered here from their first packet on: only of a connection can one have been forgotten.
+    if opens == Opens::Later
+        && home::is_of_old(stage, opens)
+        && (!flow::may_collide(stage) || !flow::collides(stage))
+    {
+        return Ok(());
+    }
+    if opens != Opens::Later {
+        admit::new_flow(frame, stage)?;
+    }
+    choose::backend(frame, stage)
 }
 
-/// The backend that a slot names, if it takes new flows.
 #[inline(always)]
-fn in_slot(table: u32, slot: u32) -> Option<Chosen> {
-    let id = *SLOTS.get_value(table, &slot)?;
-    let word = backend::word(id);
-    if !word.takes_new_flows() {
-        return None;
+fn recall(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    (stage.mode, stage.source_port) = (stage.service.mode, 0);
+    copy::zeros(&mut stage.source);
+    if home::recall(frame, stage)? {
+        return Ok(());
     }
-    backend::chosen(id, word)
+    stage.is_new = 0;
+    // Errors say nothing of where their client's next flow should go.
+    stage.service.affinity = 0;
+    choose::backend(frame, stage).map_err(|_| Outcome::NoBackend)
 }

@@ -17,7 +17,10 @@ use tokio::{net::UnixStream, time};
 
 pub use self::error::Error;
 use crate::{
-    api::protocol::{Backend, BackendChange, Failure, Removed, Service, Status, Vip, VipChange},
+    api::protocol::{
+        Backend, BackendChange, Failure, FlowQuery, Flows, Lookup, Moves, PoolChange, Probe, Purged, Removed,
+        Service, ServiceChange, Slots, Status, Vip, VipChange,
+    },
     config::{BackendSpec, Network, ServiceSpec},
 };
 
@@ -79,6 +82,12 @@ impl Client {
     }
 
     /// # Errors
+    /// When there is no such service, the agent refuses the change, or no agent answers.
+    pub async fn change_service(&self, name: &str, change: &ServiceChange) -> Result<Service, Error> {
+        self.send(Method::PATCH, &service_path(name), change).await
+    }
+
+    /// # Errors
     /// When there is no such service, or no agent answers.
     pub async fn remove_service(&self, name: &str) -> Result<Removed, Error> {
         self.delete(&service_path(name)).await
@@ -124,6 +133,41 @@ impl Client {
     pub async fn change_vip(&self, vip: Network, change: &VipChange) -> Result<Vip, Error> {
         let path = format!("/v1/vips/{}", percent_encoded(&vip.to_string()));
         self.send(Method::PATCH, &path, change).await
+    }
+
+    /// # Errors
+    /// When there can be no such packet, or no agent answers.
+    pub async fn lookup(&self, probe: &Probe) -> Result<Lookup, Error> {
+        let from = percent_encoded(&probe.from.to_string());
+        let to = percent_encoded(&probe.to.to_string());
+        let packet = probe.packet.map(|packet| format!("&packet={}", packet.name()));
+        let path = format!("/v1/lookup?from={from}&to={to}{}", packet.unwrap_or_default());
+        self.get(&path).await
+    }
+
+    /// # Errors
+    /// When there is no such service or backend, or no agent answers.
+    pub async fn flows(&self, query: &FlowQuery) -> Result<Flows, Error> {
+        self.get(&flows_path(query)).await
+    }
+
+    /// # Errors
+    /// When there is no such service or backend, or no agent answers.
+    pub async fn purge_flows(&self, query: &FlowQuery) -> Result<Purged, Error> {
+        self.delete(&flows_path(query)).await
+    }
+
+    /// # Errors
+    /// When there is no such service, or no agent answers.
+    pub async fn slots(&self, service: &str) -> Result<Slots, Error> {
+        self.get(&format!("{}/slots", service_path(service))).await
+    }
+
+    /// # Errors
+    /// When there is no such service, the change does not fit, or no agent answers.
+    pub async fn slots_after(&self, service: &str, change: &PoolChange) -> Result<Moves, Error> {
+        let path = format!("{}/slots", service_path(service));
+        self.send(Method::POST, &path, change).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -216,6 +260,29 @@ impl Client {
 
 fn service_path(service: &str) -> String {
     format!("/v1/services/{}", percent_encoded(service))
+}
+
+fn flows_path(query: &FlowQuery) -> String {
+    let FlowQuery {
+        service,
+        backend,
+        from,
+        to,
+        limit,
+    } = query;
+    let parts = [
+        ("service", service.clone()),
+        ("backend", backend.clone()),
+        ("from", from.map(|from| from.to_string())),
+        ("to", to.map(|to| to.to_string())),
+        ("limit", limit.map(|limit| limit.to_string())),
+    ];
+    let parts = parts.into_iter().filter_map(|(name, value)| {
+        let value = percent_encoded(&value?);
+        Some(format!("{name}={value}"))
+    });
+    let parts: Vec<_> = parts.collect();
+    format!("/v1/flows?{}", parts.join("&"))
 }
 
 fn backend_path(service: &str, backend: &str) -> String {

@@ -6,24 +6,44 @@
 //! | `GET /v1/services` | | list of [`Service`] |
 //! | `GET /v1/services/S` | | [`Service`] |
 //! | `POST /v1/services` | [`ServiceSpec`](crate::config::ServiceSpec) | [`Service`] |
+//! | `PATCH /v1/services/S` | [`ServiceChange`] | [`Service`] |
 //! | `DELETE /v1/services/S` | | [`Removed`] |
 //! | `POST /v1/services/S/backends` | [`BackendSpec`](crate::config::BackendSpec) | [`Backend`] |
 //! | `PATCH /v1/services/S/backends/B` | [`BackendChange`] | [`Backend`] |
 //! | `DELETE /v1/services/S/backends/B` | | [`Removed`] |
+//! | `GET /v1/services/S/slots` | | [`Slots`] |
+//! | `POST /v1/services/S/slots`, which changes nothing | [`PoolChange`] | [`Moves`] |
 //! | `GET /v1/vips` | | list of [`Vip`] |
 //! | `PATCH /v1/vips/V` | [`VipChange`] | [`Vip`] |
+//! | `GET /v1/lookup?from=…&to=…&packet=…` | (a [`Probe`]) | [`Lookup`] |
+//! | `GET /v1/flows?service=…&backend=…&limit=…` | (a [`FlowQuery`]) | [`Flows`] |
+//! | `GET /v1/flows?from=…&to=…` | (the same) | [`Flows`] |
+//! | `DELETE /v1/flows?…` | (the same) | [`Purged`] |
 //!
 //! Success is any 2xx; with 4xx and 5xx the answer is a [`Failure`]. Names in paths are percent-encoded. Counters count
 //! since the service, or the backend in it, was made. New fields may come, so readers ignore those they do not know.
+
+mod flows;
+mod lookup;
+mod remembered;
+mod slots;
 
 use std::net::IpAddr;
 
 use lb_common::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{
-    self, Admin, Algorithm, AttachMode, CheckSpec, Fragments, Mode, Network, QuicSpec, ServerId, Unserved,
+pub use self::flows::{FlowQuery, Flows, Purged, TranslatedFlow, WrittenFlow};
+pub use self::lookup::{
+    By, Lookup, LookupService, LookupSlot, Match, PacketKind, Probe, Remembered, SlotState, Table, Target,
 };
+pub use self::slots::{Move, Moves, PoolChange, Share, Slots};
+use crate::config::{
+    self, Admin, AttachMode, Balance, CheckSpec, Fragments, Mode, Network, QuicSpec, ServerId, Unserved,
+};
+pub use crate::config::{BackendChange, ServiceChange};
+
+pub use remembered::{MapMemory, Written};
 
 /// One screen about the agent and all that it balances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +61,14 @@ pub struct Status {
     pub outcomes: Vec<OutcomeCount>,
     /// Packets that reached the XDP program on any interface, those for others included.
     pub packets_seen: u64,
-    /// Entries of the flow table, of all services.
+    /// Flows that are remembered, of all services.
     pub flows: u64,
+    /// The table of those that are written down.
+    #[serde(default)]
+    pub written: Written,
+    /// Kernel memory of each map.
+    #[serde(default)]
+    pub memory: Vec<MapMemory>,
     /// One line for each thing that somebody should look at.
     pub warnings: Vec<String>,
 }
@@ -72,7 +98,9 @@ pub struct Service {
     pub name: String,
     pub vips: Vec<config::Vip>,
     pub mode: Mode,
-    pub algorithm: Algorithm,
+    /// How new flows are spread, from `algorithm` to `new_flows_per_source`.
+    #[serde(flatten)]
+    pub balance: Balance,
     /// Longest packet that may be sent to its backends, outer header included; null: what the way takes.
     #[serde(default)]
     pub mtu: Option<u16>,
@@ -90,6 +118,9 @@ pub struct Service {
     pub counters: Counters,
     /// In the order of their names.
     pub backends: Vec<Backend>,
+    /// Those that have been removed and still have flows.
+    #[serde(default)]
+    pub leaving: Vec<Backend>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +132,12 @@ pub struct Backend {
     pub port: Option<u16>,
     /// Share of new flows relative to the service's other backends, 0 to 1000.
     pub weight: u16,
+    /// Active flows with which it gets no new one; 0 for any number.
+    #[serde(default)]
+    pub max_connections: u32,
+    /// 0 serves first, the next ones where too few of those before do.
+    #[serde(default)]
+    pub priority: u8,
     /// What the administrator wants.
     pub admin: Admin,
     /// By which QUIC connection IDs name it; null: not at all.
@@ -112,8 +149,17 @@ pub struct Backend {
     pub state: State,
     /// Where its packets leave; null while no route or no neighbour is known.
     pub next_hop: Option<NextHop>,
-    /// Entries of the flow table that belong to it now.
+    /// Flows that are remembered and belong to it now.
     pub flows: u64,
+    /// Those of them that are neither closed nor reset, as the data path counts them; null where it does not.
+    #[serde(default)]
+    pub active: Option<u64>,
+    /// By how much that number was put right last.
+    #[serde(default)]
+    pub drift: Option<i64>,
+    /// When it takes no packets any more; null where it does not drain.
+    #[serde(default)]
+    pub drain_ends_seconds: Option<u64>,
     /// Result of the newest probe in words; null before the first.
     pub last_check: Option<String>,
     pub counters: Counters,
@@ -164,16 +210,6 @@ pub struct Counters {
     /// Packets for a service that were not forwarded; always 0 for a backend.
     #[serde(default)]
     pub packets_dropped: u64,
-}
-
-/// Body of a `PATCH`: what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackendChange {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub admin: Option<Admin>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
 }
 
 /// An address or network that clients connect to, whatever the port.
@@ -231,7 +267,7 @@ impl Service {
             .any(|backend| backend.state == State::Up && backend.weight > 0)
     }
 
-    /// Entries of the flow table that belong to any of its backends.
+    /// Flows that are remembered and belong to any of its backends.
     #[must_use]
     pub fn flows(&self) -> u64 {
         self.backends.iter().map(|backend| backend.flows).sum()
@@ -300,7 +336,7 @@ mod tests {
             drain,
             BackendChange {
                 admin: Some(Admin::Drain),
-                weight: None
+                ..BackendChange::default()
             }
         );
         serde_json::from_value::<BackendChange>(json!({"wieght": 50})).unwrap_err();
@@ -309,9 +345,9 @@ mod tests {
     #[test]
     fn a_backend_in_json() {
         let backend = json!({
-            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100,
+            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100, "max_connections": 0, "priority": 1,
             "admin": "ready", "server_id": "0a0b", "health": "checking", "state": "down",
-            "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "last_check": null,
+            "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "active": 5, "drift": -1, "drain_ends_seconds": null, "last_check": null,
             "counters": {
                 "packets_in": 1, "bytes_in": 2, "packets_out": 3, "bytes_out": 4,
                 "flows_opened": 5, "packets_dropped": 0,

@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, ensure};
 use axum::{
     Json, Router,
     extract::{
-        DefaultBodyLimit, Path as Segments, State,
-        rejection::{JsonRejection, PathRejection},
+        DefaultBodyLimit, Path as Segments, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
@@ -26,9 +26,9 @@ use tokio::{
 };
 
 use crate::{
-    api::protocol::{BackendChange, Failure, VipChange},
+    api::protocol::{BackendChange, Failure, FlowQuery, PoolChange, Probe, ServiceChange, VipChange},
     config::{BackendSpec, Network, ServiceSpec},
-    control::{Answer, Ask, Problem, Request, change::Change},
+    control::{Answer, Ask, Problem, Request, change::Change, flows::Wish},
     output,
 };
 
@@ -118,14 +118,23 @@ fn router(control: mpsc::Sender<Request>) -> Router {
             "/v1/services",
             get(|control: Loop| ask(control, Ask::Services)).post(add_service),
         )
-        .route("/v1/services/{service}", get(show_service).delete(remove_service))
+        .route(
+            "/v1/services/{service}",
+            get(show_service).patch(set_service).delete(remove_service),
+        )
         .route("/v1/services/{service}/backends", post(add_backend))
+        .route(
+            "/v1/services/{service}/slots",
+            get(show_slots).post(compare_slots),
+        )
         .route(
             "/v1/services/{service}/backends/{backend}",
             axum::routing::patch(set_backend).delete(remove_backend),
         )
         .route("/v1/vips", get(|control: Loop| ask(control, Ask::Vips)))
         .route("/v1/vips/{vip}", axum::routing::patch(set_vip))
+        .route("/v1/lookup", get(lookup))
+        .route("/v1/flows", get(list_flows).delete(purge_flows))
         .fallback(unknown_resource)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX << 20))
@@ -135,7 +144,7 @@ fn router(control: mpsc::Sender<Request>) -> Router {
 async fn unknown_resource(uri: Uri) -> Problem {
     let path = shown(&uri);
     Problem::NotFound(format!(
-        "{path}: no such resource: ask for /v1/status, /v1/vips, /v1/services or what is below"
+        "{path}: no such resource: ask for /v1/status, /v1/vips, /v1/lookup, /v1/flows, /v1/services or what is below"
     ))
 }
 
@@ -164,6 +173,23 @@ async fn remove_service(control: Loop, service: Result<Segments<String>, PathRej
     ask(control, Ask::Change(Change::RemoveService { service }.into())).await
 }
 
+async fn set_service(
+    control: Loop,
+    service: Result<Segments<String>, PathRejection>,
+    body: Result<Json<ServiceChange>, JsonRejection>,
+) -> Result_ {
+    let Segments(service) = service?;
+    let Json(set) = body?;
+    if set.is_empty() {
+        let nothing = format!(
+            "service {service:?}: nothing to change: give {}",
+            ServiceChange::FIELDS
+        );
+        return Err(Problem::Refused(nothing));
+    }
+    ask(control, Ask::Change(Change::SetService { service, set }.into())).await
+}
+
 async fn add_backend(
     control: Loop,
     service: Result<Segments<String>, PathRejection>,
@@ -186,10 +212,12 @@ async fn set_backend(
     body: Result<Json<BackendChange>, JsonRejection>,
 ) -> Result_ {
     let Segments((service, backend)) = path?;
-    let Json(BackendChange { admin, weight }) = body?;
-    if admin.is_none() && weight.is_none() {
-        let nothing =
-            format!("service {service:?}, backend {backend:?}: nothing to change: give admin or weight");
+    let Json(set) = body?;
+    if set.is_empty() {
+        let nothing = format!(
+            "service {service:?}, backend {backend:?}: nothing to change: give {}",
+            BackendChange::FIELDS
+        );
         return Err(Problem::Refused(nothing));
     }
     ask(
@@ -198,8 +226,7 @@ async fn set_backend(
             Change::SetBackend {
                 service,
                 backend,
-                admin,
-                weight,
+                set,
             }
             .into(),
         ),
@@ -245,6 +272,46 @@ async fn set_vip(
     .await
 }
 
+async fn show_slots(control: Loop, service: Result<Segments<String>, PathRejection>) -> Result_ {
+    let Segments(service) = service?;
+    ask(control, Ask::Slots(service)).await
+}
+
+async fn compare_slots(
+    control: Loop,
+    service: Result<Segments<String>, PathRejection>,
+    body: Result<Json<PoolChange>, JsonRejection>,
+) -> Result_ {
+    let Segments(service) = service?;
+    let Json(change) = body?;
+    if change.is_empty() {
+        return Err(Problem::Refused(format!(
+            "service {service:?}: nothing to compare: give add, remove or weights"
+        )));
+    }
+    ask(control, Ask::SlotsAfter(service, change)).await
+}
+
+async fn lookup(control: Loop, probe: Result<Query<Probe>, QueryRejection>) -> Result_ {
+    let Query(probe) = probe?;
+    ask(control, Ask::Lookup(probe)).await
+}
+
+async fn list_flows(control: Loop, query: Result<Query<FlowQuery>, QueryRejection>) -> Result_ {
+    let Query(query) = query?;
+    ask(control, Ask::Flows(Wish::List(query))).await
+}
+
+async fn purge_flows(control: Loop, query: Result<Query<FlowQuery>, QueryRejection>) -> Result_ {
+    let Query(query) = query?;
+    if query.is_everything() {
+        return Err(Problem::Refused(
+            "flows: which are to be forgotten? give service, service and backend, or from and to".into(),
+        ));
+    }
+    ask(control, Ask::Flows(Wish::Purge(query))).await
+}
+
 async fn ask(State(control): Loop, ask: Ask) -> Result_ {
     let (answer, answered) = oneshot::channel();
     let ends = || Problem::Failed("the agent is ending".to_owned());
@@ -267,6 +334,12 @@ impl From<JsonRejection> for Problem {
             }
             other => output::one_line(&other.body_text()),
         })
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Refused(output::one_line(&rejection.body_text()))
     }
 }
 

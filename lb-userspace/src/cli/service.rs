@@ -5,8 +5,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, value_parser};
 
 use crate::{
-    cli::values,
-    config::{Algorithm, BackendSpec, Fragments, Mode, StatusSet, Vip},
+    cli::{
+        flows::{self, Setting},
+        values,
+    },
+    config::{
+        Affinity, Algorithm, BackendSpec, Fragments, Mode, OnFull, Prefix, Rate, SourceRate, StatusSet, Udp,
+        Vip,
+    },
 };
 
 #[derive(Clone, Debug, Subcommand)]
@@ -27,6 +33,17 @@ pub enum ServiceCommand {
         xlb service add games --vip 198.51.100.0/24:27000-27999/udp --mode gue --backend 10.0.0.2"
     )]
     Add(Box<ServiceAdd>),
+    /// Change how a service spreads its flows: what is given, and all else stays
+    #[command(after_help = "Examples:\n  xlb service set web --algorithm least-conn\n  \
+        xlb service set web --affinity 10m,prefix=24/64 --new-flows-per-source 20,burst=100\n  \
+        xlb service set web --affinity off")]
+    Set {
+        /// Name of the service
+        #[arg(value_parser = NonEmpty::new())]
+        name: String,
+        #[command(flatten)]
+        flows: Box<FlowArguments>,
+    },
     /// Remove a service and its backends; its flows end
     Rm {
         /// Name of the service
@@ -61,18 +78,57 @@ pub struct ServiceAdd {
     /// Bytes of the server ID in QUIC connection IDs, 1 to 8
     #[arg(long, value_name = "N", requires = "quic_config_id")]
     pub quic_server_id_length: Option<u8>,
-    /// How a backend is picked
-    #[arg(long, value_name = "NAME", default_value = "maglev", value_parser = values::by_name::<Algorithm>)]
-    pub algorithm: Algorithm,
-    /// A backend; repeat for more [defaults: the VIP's port, name ADDR:PORT, weight 100]
-    #[arg(
-        long = "backend",
-        value_name = "ADDR[:PORT][,name=N][,weight=N][,server-id=HEX]"
-    )]
+    /// A backend; repeat for more. Options: name, weight, max-connections, priority, state, server-id
+    #[arg(long = "backend", value_name = "ADDR[:PORT][,OPTION=VALUE]…")]
     #[arg(value_parser = values::backend)]
     pub backends: Vec<BackendSpec>,
+    /// Balance each datagram for itself and remember nothing: for stateless UDP
+    #[arg(long)]
+    pub one_packet: bool,
+    #[command(flatten)]
+    pub flows: FlowArguments,
     #[command(flatten)]
     pub check: CheckArguments,
+}
+
+/// How flows are spread. What is absent has the configuration's default, or stays as it is.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Flows")]
+#[group(id = "flow_settings", multiple = true)]
+pub struct FlowArguments {
+    /// maglev, source, dest, dest-port, bounded, round-robin, random, p2c, least-conn, first or failover
+    #[arg(long, value_name = "NAME", value_parser = values::by_name::<Algorithm>)]
+    pub algorithm: Option<Algorithm>,
+    /// Bits of a client's address that algorithm source goes by, of IPv4 and IPv6 [default: 32/128]
+    #[arg(long, value_name = "V4/V6")]
+    pub source_prefix: Option<Prefix>,
+    /// Backends of an address under algorithm dest, told apart by ports, 1 to 4 [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub replicas: Option<u8>,
+    /// Times its share of the active flows that a backend may have under algorithm bounded [default: 1.25]
+    #[arg(long, value_name = "X", value_parser = flows::load_factor, allow_negative_numbers = true)]
+    pub load_factor: Option<u16>,
+    /// Backends of the next priority serve too while fewer than this are usable [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub need: Option<u8>,
+    /// What becomes of a new flow when all backends are full: reject, drop or spill [default: reject]
+    #[arg(long, value_name = "WHAT", value_parser = values::by_name::<OnFull>)]
+    pub on_full: Option<OnFull>,
+    /// Whether datagrams stay with their backend when others are to have it: stay or move [default: stay]
+    #[arg(long, value_name = "HOW", value_parser = values::by_name::<Udp>)]
+    pub udp: Option<Udp>,
+    /// How long a draining or removed backend keeps its flows [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub drain_timeout: Option<Duration>,
+    /// New flows of a client go where its last one went, for so long after it; or off
+    #[arg(long, value_name = "TIME[,prefix=V4/V6]", value_parser = flows::affinity)]
+    pub affinity: Option<Setting<Affinity>>,
+    /// New flows that are taken in a second; or off
+    #[arg(long, value_name = "N[,burst=N]", value_parser = flows::rate)]
+    pub new_flows: Option<Setting<Rate>>,
+    /// New flows that are taken of each source in a second; or off
+    #[arg(long, value_name = "N[,burst=N][,prefix=V4/V6]", value_parser = flows::source_rate)]
+    pub new_flows_per_source: Option<Setting<SourceRate>>,
 }
 
 /// How backends of a new service are probed. What is absent has the configuration's default.

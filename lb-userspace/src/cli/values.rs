@@ -1,6 +1,11 @@
 //! Arguments that are more than one word or number.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{
     Deserialize,
@@ -12,6 +17,9 @@ use serde::{
 
 use crate::config::{BackendSpec, MAX_WEIGHT, ServerId};
 
+const BACKEND_OPTIONS: &str =
+    "name=N, weight=N, max-connections=N, priority=N, state=STATE and server-id=HEX";
+
 /// `SERVICE/NAME`: a backend. Names of backends may contain colons, as `10.0.0.2:8080` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendPath {
@@ -19,32 +27,40 @@ pub struct BackendPath {
     pub backend: String,
 }
 
-/// Reads `ADDR[:PORT][,name=N][,weight=N][,server-id=HEX]`, a backend of a new service.
+/// `NAME=N`: a backend's weight. Names of backends have no `=`, or the last one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    pub backend: String,
+    pub weight: u16,
+}
+
+/// Reads `ADDR[:PORT][,OPTION=VALUE]…`, a backend of a new service.
 ///
 /// # Errors
 /// When a part of it is wrong, there twice, or unknown.
 pub fn backend(text: &str) -> Result<BackendSpec, String> {
     let mut parts = text.split(',');
     let (address, port) = address_and_port(parts.next().unwrap_or_default())?;
-    let (mut name, mut weight, mut server_id) = (None, None, None);
+    let mut backend = BackendSpec::new(address, port);
+    let mut seen = Vec::new();
     for part in parts {
-        match part.split_once('=') {
-            Some(("name", value)) if name.is_none() && !value.is_empty() => name = Some(value.to_owned()),
-            Some(("weight", value)) if weight.is_none() => weight = Some(parse_weight(value)?),
-            Some(("server-id", value)) if server_id.is_none() => server_id = Some(value.parse::<ServerId>()?),
-            Some(("name" | "weight" | "server-id", _)) => {
-                return Err(format!("'{part}' is empty or there twice"));
-            }
-            _ => return Err(format!("'{part}' is none of name=N, weight=N and server-id=HEX")),
+        let unknown = || format!("'{part}' is none of {BACKEND_OPTIONS}");
+        let (option, value) = part.split_once('=').ok_or_else(unknown)?;
+        match option {
+            "name" => value.clone_into(&mut backend.name),
+            "weight" => backend.weight = number("weight", value, &MAX_WEIGHT)?,
+            "max-connections" => backend.max_connections = number("max-connections", value, &u32::MAX)?,
+            "priority" => backend.priority = number("priority", value, &u8::MAX)?,
+            "state" => backend.admin = by_name(value)?,
+            "server-id" => backend.server_id = Some(value.parse::<ServerId>()?),
+            _ => return Err(unknown()),
         }
+        if value.is_empty() || seen.contains(&option) {
+            return Err(format!("'{part}' is empty or there twice"));
+        }
+        seen.push(option);
     }
-    let unnamed = BackendSpec::new(address, port);
-    Ok(BackendSpec {
-        name: name.unwrap_or(unnamed.name),
-        weight: weight.unwrap_or(unnamed.weight),
-        server_id,
-        ..unnamed
-    })
+    Ok(backend)
 }
 
 /// Reads an address of a backend.
@@ -54,6 +70,15 @@ pub fn backend(text: &str) -> Result<BackendSpec, String> {
 pub fn address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| "not an IP address: write it like 10.0.0.2".to_owned())
+}
+
+/// Reads an address and a port.
+///
+/// # Errors
+/// When it is none.
+pub fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "not an address and a port: write it like 198.51.100.7:40000".to_owned())
 }
 
 /// Reads an enum by the name that it has in the configuration.
@@ -99,6 +124,19 @@ impl FromStr for BackendPath {
     }
 }
 
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.rsplit_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, weight) = parts.ok_or("a weight is written as NAME=N, such as b1=50")?;
+        Ok(Self {
+            backend: name.into(),
+            weight: number("weight", weight, &MAX_WEIGHT)?,
+        })
+    }
+}
+
 impl fmt::Display for BackendPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.service, self.backend)
@@ -126,14 +164,15 @@ fn address_and_port(text: &str) -> Result<(IpAddr, Option<u16>), String> {
     }
 }
 
-fn parse_weight(text: &str) -> Result<u16, String> {
-    let number = text.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
-    number.ok_or_else(|| format!("weight '{text}' is not a number from 0 to {MAX_WEIGHT}"))
+fn number<T: FromStr + PartialOrd + fmt::Display>(what: &str, text: &str, max: &T) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| number <= max);
+    number.ok_or_else(|| format!("{what} '{text}' is not a number from 0 to {max}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Admin;
 
     #[test]
     fn a_backend_is_named_with_its_service() {
@@ -168,6 +207,11 @@ mod tests {
         assert_eq!(backend("10.0.0.2,weight=0").unwrap().weight, 0);
         let id = backend("10.0.0.2,server-id=0a0b").unwrap().server_id;
         assert_eq!(id.map(|id| id.to_string()).as_deref(), Some("0a0b"));
+        let spare = backend("10.0.0.2,max-connections=500,priority=1,state=maintenance").unwrap();
+        assert_eq!(
+            (spare.max_connections, spare.priority, spare.admin),
+            (500, 1, Admin::Maintenance)
+        );
         assert_eq!(backend("[2001:db8::1]:80").unwrap().port, Some(80));
         assert_eq!(backend("2001:db8::1").unwrap().port, None);
     }
@@ -184,6 +228,9 @@ mod tests {
             ("10.0.0.2,server-id=0", "\"0\""),
             ("10.0.0.2,server-id=00,server-id=01", "'server-id=01'"),
             ("10.0.0.2,name=", "'name='"),
+            ("10.0.0.2,max-connections=many", "'many'"),
+            ("10.0.0.2,priority=256", "'256'"),
+            ("10.0.0.2,state=off", "off"),
             ("10.0.0.2,name=a,name=b", "'name=b'"),
             ("10.0.0.2,", "''"),
         ] {

@@ -5,6 +5,9 @@ mod backend_setup;
 mod config_check;
 mod decap;
 pub mod detach;
+mod flow;
+mod lookup;
+mod maglev;
 pub mod run;
 mod service;
 mod status;
@@ -77,10 +80,13 @@ pub fn execute(cli: &Cli) -> Result<Reply> {
         Command::Config(ConfigCommand::Check { file }) => config_check::execute(file, cli.output),
         Command::BackendSetup(arguments) => backend_setup::execute(arguments, cli.output),
         Command::Decap(arguments) => wait(decap::execute(arguments, cli.output)),
-        Command::Status => wait(status::execute(&session)),
+        Command::Status { verbose } => wait(status::execute(&session, *verbose)),
         Command::Service(command) => wait(service::execute(&session, command)),
         Command::Backend(command) => wait(backend::execute(&session, command)),
         Command::Vip(command) => wait(vip::execute(&session, command)),
+        Command::Flow(command) => wait(flow::execute(&session, command)),
+        Command::Maglev(command) => wait(maglev::execute(&session, command)),
+        Command::Lookup(arguments) => wait(lookup::execute(&session, arguments)),
     }
 }
 
@@ -193,6 +199,10 @@ mod tests {
             text(&backend, "backend weight web/b1 100"),
             "backend web/b1 set to weight 100\n"
         );
+        assert_eq!(
+            text(&backend, "backend set web/b1 --max-connections 0 --priority 0"),
+            "backend web/b1 set to max connections 0\nbackend web/b1 set to priority 0\n"
+        );
     }
 
     #[test]
@@ -208,6 +218,8 @@ mod tests {
         let agent = CannedAgent::new(200, canned::backend("b1"));
         text(&agent, "backend drain web/10.0.0.2:8080");
         text(&agent, "backend weight web/b1 7");
+        text(&agent, "backend maintenance web/b1");
+        text(&agent, "backend set web/b1 --max-connections 500 --state drain");
         text(&agent, "backend add web/b3 --address 10.0.0.4 --weight 5");
         let path = "/v1/services/web/backends";
         assert_eq!(
@@ -215,6 +227,11 @@ mod tests {
             [
                 (format!("PATCH {path}/10.0.0.2%3A8080"), json!({"admin": "drain"})),
                 (format!("PATCH {path}/b1"), json!({"weight": 7})),
+                (format!("PATCH {path}/b1"), json!({"admin": "maintenance"})),
+                (
+                    format!("PATCH {path}/b1"),
+                    json!({"admin": "drain", "max_connections": 500}),
+                ),
                 (
                     format!("POST {path}"),
                     json!({"name": "b3", "address": "10.0.0.4", "weight": 5, "state": "ready"}),

@@ -5,6 +5,7 @@ mod settings;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -27,12 +28,13 @@ use crate::{
     datapath::{
         attach,
         bpf::BpfDatapath,
-        flow_table::{Census, FlowTable},
         interfaces::{self, Frames},
         load::{self, Capacity, Settings},
         nics,
         pins::Pins,
         preflight,
+        records::Records,
+        sweep::{Census, Sweep},
     },
     kernel_log,
     netlink::{Links, Resolver},
@@ -127,10 +129,12 @@ async fn run_on(
     let (observed, observations) = mpsc::channel(QUEUE);
     let (wanted, targets) = watch::channel(BTreeSet::new());
     let (suspected, suspects) = mpsc::channel(QUEUE);
+    let (lifetimes, lasting) = watch::channel(BTreeMap::new());
     let outlets = Outlets {
         observations: observed,
         targets: wanted,
         suspects: suspected,
+        lifetimes,
     };
     let mut datapath = BpfDatapath::new(&mut ebpf)?;
     settings::write_sources(&mut datapath, &config.node.sources)?;
@@ -151,10 +155,15 @@ async fn run_on(
     let _resolver = Resolver::spawn(targets, suspects, heard);
     let (asks, requests) = mpsc::channel(QUEUE);
     socket.serve(asks);
-    let census = sweep(FlowTable::open(pins, settings.timeouts)?);
+    let census = sweep(Sweep::open(pins, settings.timeouts, lasting)?);
     let mut node = control::Node {
         started: Instant::now(),
         attached,
+        records: Some(Arc::new(Mutex::new(Records::open(pins)?))),
+        loaded: control::lookup::Loaded {
+            hash_key: settings.hash_key,
+            timeouts: settings.timeouts,
+        },
         nics: Vec::new(),
         interfaces: BTreeMap::new(),
     };
@@ -221,6 +230,7 @@ fn settings(config: &Config, hash_key: [u64; 2], host: &Host) -> Result<Settings
         flows,
         backends,
         services,
+        written: _,
     } = config.limits;
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     Ok(Settings {
@@ -245,27 +255,28 @@ fn settings(config: &Config, hash_key: [u64; 2], host: &Host) -> Result<Settings
             flows,
             backends,
             services,
+            written: config.limits.written_entries(),
         },
         log_packets: config.node.log_packets,
     })
 }
 
-/// Sweeps the flow table over and over, beside the control loop.
-fn sweep(mut table: FlowTable) -> mpsc::Receiver<Census> {
+/// Sweeps the tables of flows over and over, beside the control loop.
+fn sweep(mut sweep: Sweep) -> mpsc::Receiver<Census> {
     let (counted, census) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             let start = Instant::now();
-            let swept = tokio::task::spawn_blocking(move || (table.sweep(), table)).await;
+            let swept = tokio::task::spawn_blocking(move || (sweep.run(), sweep)).await;
             let Ok((result, back)) = swept else { return };
-            table = back;
+            sweep = back;
             match result {
                 Ok(result) => {
                     if counted.send(result).await.is_err() {
                         return;
                     }
                 }
-                Err(error) => log::warn!("sweep the flow table: {error:#}"),
+                Err(error) => log::warn!("sweep the tables of flows: {error:#}"),
             }
             tokio::time::sleep(SWEEP_PAUSE.max(20 * start.elapsed())).await;
         }

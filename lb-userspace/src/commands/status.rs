@@ -1,5 +1,7 @@
 //! `xlb status`: everything on one screen.
 
+mod remembered;
+
 use anyhow::Result;
 use lb_common::outcome::{Fate, Outcome};
 
@@ -14,15 +16,15 @@ use crate::{
 
 /// # Errors
 /// When no agent answers.
-pub async fn execute(session: &Session) -> Result<Reply> {
+pub async fn execute(session: &Session, verbose: bool) -> Result<Reply> {
     let status = session.client.status().await?;
     let ready = status.services.iter().all(Service::is_usable)
         && status.interfaces.iter().all(|interface| interface.attached);
     let code = if ready { Code::Done } else { Code::NotReady };
-    Ok(Reply::new(session.output, &status, || screen(&status))?.with_code(code))
+    Ok(Reply::new(session.output, &status, || screen(&status, verbose))?.with_code(code))
 }
 
-fn screen(status: &Status) -> String {
+fn screen(status: &Status, verbose: bool) -> String {
     let Status {
         version,
         pid,
@@ -40,14 +42,19 @@ fn screen(status: &Status) -> String {
         output::count(*packets_seen),
         output::count(*flows)
     );
+    let details = if verbose {
+        remembered::details(status)
+    } else {
+        Vec::new()
+    };
     let parts = [
         Some(head),
         some(&status.interfaces, |_| interfaces(status)),
         some(&status.services, services),
         Some(seen + &outcomes(&status.outcomes)),
-        notes(status),
     ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    let parts = parts.into_iter().flatten().chain(details).chain(notes(status));
+    parts.collect::<Vec<_>>().join("\n")
 }
 
 fn some<T>(list: &[T], show: impl FnOnce(&[T]) -> String) -> Option<String> {
@@ -154,6 +161,10 @@ fn meaning(outcome: Outcome) -> String {
         Outcome::NoSourcePort => "no free source port: more node.sources or node.source_ports",
         Outcome::NoHeadroom => "driver leaves no room for an outer header",
         Outcome::PartialChecksum => "unfinished checksum in a frame too long to finish it",
+        Outcome::Full => "every backend has as many flows as it may",
+        Outcome::FullReset => "every backend has as many flows as it may: refused",
+        Outcome::FlowLimited => "new flow beyond the service's new_flows",
+        Outcome::SourceLimited => "new flow beyond the service's new_flows_per_source",
     };
     match outcome.fate() {
         Fate::Send => why.into(),
@@ -187,9 +198,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_screen() {
-        let reply = execute(&CannedAgent::new(200, canned::status()).session(Output::Table))
-            .await
-            .unwrap();
+        let reply = execute(
+            &CannedAgent::new(200, canned::status()).session(Output::Table),
+            false,
+        )
+        .await
+        .unwrap();
         assert_eq!(reply.code, Code::Done);
         assert_eq!(
             reply.text,
@@ -208,6 +222,39 @@ OUTCOME     PACKETS    BYTES  WHAT HAPPENED
 forwarded     1.2 M  3.4 GiB  sent on to a backend
 no_backend       12    720 B  dropped: no usable backend
 of_2030           1     64 B  -
+
+warning: eth0: driver drops frames
+"
+        );
+    }
+
+    #[tokio::test]
+    async fn verbose_shows_what_is_remembered() {
+        let mut status = canned::status();
+        let mut leaving = canned::backend("b9");
+        leaving["active"] = json!(5);
+        leaving["drift"] = json!(-2);
+        leaving["state"] = json!("drain");
+        leaving["drain_ends_seconds"] = json!(95);
+        status["services"][0]["leaving"] = json!([leaving]);
+        let agent = CannedAgent::new(200, status);
+        let reply = execute(&agent.session(Output::Table), true).await.unwrap();
+        let details = reply.text.split("\n\n").skip(4).collect::<Vec<_>>().join("\n\n");
+        assert_eq!(
+            details,
+            "\
+BACKEND            STATE  FLOWS  ACTIVE  MAX  DRIFT  DRAINS FOR
+web/b1             up         7       -    -      -  -
+web/10.0.0.3:8080  down       7       -  500      -  -
+web/b9 (removed)   drain      7       5    -     -2  1m 35s
+
+WRITTEN FLOWS   ROOM  OPENED  CONFIRMED  CLOSING  CLIENTS  INSERTED  DISPLACED  REFUSED
+324            1.0 M      20        300        4        0     5.0 M          7        1
+
+MAP      MEMORY
+FLOWS  50.0 MiB
+SLOTS  12.0 KiB
+all    50.0 MiB
 
 warning: eth0: driver drops frames
 "
@@ -234,7 +281,7 @@ warning: eth0: driver drops frames
             }
             status["services"][0]["backends"] = backends;
             let agent = CannedAgent::new(200, status.clone());
-            let reply = execute(&agent.session(Output::Table)).await.unwrap();
+            let reply = execute(&agent.session(Output::Table), false).await.unwrap();
             assert_eq!(reply.code, Code::NotReady, "{status}");
             assert!(
                 reply
@@ -243,7 +290,7 @@ warning: eth0: driver drops frames
                 "{}",
                 reply.text
             );
-            let reply = execute(&agent.session(Output::Json)).await.unwrap();
+            let reply = execute(&agent.session(Output::Json), false).await.unwrap();
             assert_eq!(reply.code, Code::NotReady);
             assert_eq!(serde_json::from_str::<Value>(&reply.text).unwrap(), status);
         }
@@ -255,7 +302,7 @@ warning: eth0: driver drops frames
         for list in ["services", "outcomes", "warnings"] {
             status[list] = json!([]);
         }
-        let reply = execute(&CannedAgent::new(200, status).session(Output::Table))
+        let reply = execute(&CannedAgent::new(200, status).session(Output::Table), false)
             .await
             .unwrap();
         assert_eq!(reply.code, Code::Done);

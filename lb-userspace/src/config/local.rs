@@ -6,7 +6,7 @@ use lb_common::limits::SOURCES;
 
 use super::{
     invalid::{Invalid, Step},
-    model::{ANSWERS, BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts},
+    model::{ANSWERS, BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts, WRITTEN},
     network::Network,
     ports::Ports,
     rules::servable,
@@ -110,6 +110,7 @@ pub(super) fn limits(limits: &Limits) -> Result<(), Invalid> {
         flows,
         backends,
         services,
+        written,
     } = limits;
     FLOWS
         .check(*flows)
@@ -119,7 +120,10 @@ pub(super) fn limits(limits: &Limits) -> Result<(), Invalid> {
         .map_err(|problem| Invalid::field("backends", problem))?;
     SERVICES
         .check(*services)
-        .map_err(|problem| Invalid::field("services", problem))
+        .map_err(|problem| Invalid::field("services", problem))?;
+    WRITTEN
+        .check(*written)
+        .map_err(|problem| Invalid::field("written", problem))
 }
 
 pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), Invalid> {
@@ -129,6 +133,7 @@ pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), Invalid> {
         fin,
         closed,
         udp,
+        settle,
     } = timeouts;
     for (field, &timeout) in [
         ("syn", syn),
@@ -136,6 +141,7 @@ pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), Invalid> {
         ("fin", fin),
         ("closed", closed),
         ("udp", udp),
+        ("settle", settle),
     ] {
         lasts(timeout, FLOW_TIMEOUT.0, FLOW_TIMEOUT.1).map_err(|problem| Invalid::field(field, problem))?;
     }

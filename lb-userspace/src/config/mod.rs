@@ -1,11 +1,17 @@
 //! The configuration: what `xlb.toml` says, with every rule that it must keep.
 //!
-//! Reading order: `model` (the whole file), `service`, `vip` (with `network` and `ports`), `policy`, `quic`, `check` and
+//! Reading order: `model` (the whole file), `service` (with `balance`, `prefix` and `rates`), `backend`, `vip` (with `network` and
+//! `ports`), `policy`, `quic`, `check` and
 //! `status` (what the HTTP API and the persisted changes share), `validate` (what makes sense together) with `rules` (of
-//! single values), `modes` (of a service), `together` (of all services) and `local` (of this host), `parse` (from text, errors with their line). `value` reads single values; `invalid` is the one error of
+//! single values), `modes` and `flows` (of a service), `together` (of all services) and `local` (of this host), `parse` (from text, errors with their line). `value` reads single values; `invalid` is the one error of
 //! everything that is not about text.
 
+mod backend;
+mod balance;
+mod changes;
 mod check;
+pub mod factor;
+mod flows;
 mod invalid;
 mod local;
 mod model;
@@ -14,7 +20,9 @@ mod network;
 mod parse;
 mod policy;
 mod ports;
+mod prefix;
 mod quic;
+mod rates;
 mod rules;
 mod service;
 mod status;
@@ -25,6 +33,9 @@ mod validate;
 mod value;
 mod vip;
 
+pub use backend::{Admin, BackendSpec, DEFAULT_WEIGHT, MAX_WEIGHT};
+pub use balance::{Algorithm, Balance, OnFull, Udp};
+pub use changes::{BackendChange, ServiceChange};
 pub use check::{CheckKind, CheckSpec};
 pub use invalid::{Invalid, Step};
 pub use model::{AttachMode, Config, Interface, Limits, Node, PartialChecksums, Setup, Timeouts};
@@ -32,8 +43,10 @@ pub use network::Network;
 pub use parse::ConfigError;
 pub use policy::{Unserved, VipPolicy};
 pub use ports::{PortPrefix, Ports};
+pub use prefix::Prefix;
 pub use quic::{QuicSpec, ServerId};
-pub use service::{Admin, Algorithm, BackendSpec, DEFAULT_WEIGHT, Fragments, MAX_WEIGHT, Mode, ServiceSpec};
+pub use rates::{Affinity, Rate, SourceRate};
+pub use service::{DRAIN_TIMEOUT, Fragments, Mode, ServiceSpec};
 pub use status::StatusSet;
 pub use together::{validate_set, validate_sources};
 pub use vip::{Protocol, Vip};

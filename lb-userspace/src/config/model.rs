@@ -16,6 +16,7 @@ use super::{
 pub(super) const FLOWS: Bounds = Bounds::new(1024, 16_777_216);
 pub(super) const BACKENDS: Bounds = Bounds::new(1, 65_535);
 pub(super) const SERVICES: Bounds = Bounds::new(1, 16_384);
+pub(super) const WRITTEN: Bounds = Bounds::new(1024, 16_777_216);
 pub(super) const ANSWERS: Bounds = Bounds::new(0, 1_000_000);
 
 /// What a configuration file says, valid as a whole.
@@ -90,6 +91,9 @@ pub struct Limits {
     pub backends: u32,
     #[serde(deserialize_with = "bounded::<_, _, { SERVICES.min }, { SERVICES.max }>")]
     pub services: u32,
+    /// Flows written down, of all services that do not translate.
+    #[serde(deserialize_with = "bounded::<_, _, { WRITTEN.min }, { WRITTEN.max }>")]
+    pub written: u32,
 }
 
 /// How long a flow is remembered after its last packet.
@@ -109,6 +113,9 @@ pub struct Timeouts {
     pub closed: Duration,
     #[serde(with = "value::duration")]
     pub udp: Duration,
+    /// Until no flow is left that is as old as a change of its service's backends, and has not been written down since.
+    #[serde(with = "value::duration")]
+    pub settle: Duration,
 }
 
 /// An interface to attach to.
@@ -160,6 +167,14 @@ impl Setup {
     }
 }
 
+impl Limits {
+    /// Entries of the table of written flows: a power of two.
+    #[must_use]
+    pub const fn written_entries(&self) -> u32 {
+        self.written.next_power_of_two()
+    }
+}
+
 impl AttachMode {
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -194,6 +209,7 @@ impl Default for Limits {
             flows: limits::FLOWS,
             backends: limits::BACKENDS,
             services: limits::SERVICES,
+            written: limits::WRITTEN,
         }
     }
 }
@@ -206,6 +222,7 @@ impl Default for Timeouts {
             fin: Duration::from_secs(120),
             closed: Duration::from_secs(10),
             udp: Duration::from_secs(60),
+            settle: Duration::from_secs(2 * 60 * 60),
         }
     }
 }

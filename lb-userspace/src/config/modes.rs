@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use super::{
+    backend::BackendSpec,
     invalid::{Invalid, Step},
     network::family,
     ports::Ports,
     quic::{CONFIG_ID, QuicSpec, SERVER_ID_LENGTH},
-    service::{BackendSpec, MTU, MTU_V6, Mode, ServiceSpec},
+    service::{MTU, MTU_V6, Mode, ServiceSpec},
     value::quoted,
     vip::Protocol,
 };

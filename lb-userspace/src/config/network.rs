@@ -3,9 +3,8 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use lb_common::addr::Addr;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::value::quoted;
+use super::value::{as_text, quoted};
 
 /// An address, or a network of them; reads and writes as `192.0.2.10` or `198.51.100.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,19 +167,7 @@ impl FromStr for Network {
     }
 }
 
-impl Serialize for Network {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
+as_text!(Network);
 
 const fn width(address: IpAddr) -> u8 {
     match address {

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use super::value::{Bounds, bounded, quoted};
+use super::value::{Bounds, as_text, bounded, quoted};
 
 pub(super) const CONFIG_ID: Bounds = Bounds::new(0, 6);
 pub(super) const SERVER_ID_LENGTH: Bounds = Bounds::new(1, 8);
@@ -75,19 +75,7 @@ impl FromStr for ServerId {
     }
 }
 
-impl Serialize for ServerId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ServerId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
+as_text!(ServerId);
 
 #[cfg(test)]
 mod tests {

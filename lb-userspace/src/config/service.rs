@@ -1,29 +1,30 @@
-//! Services and backends, as the configuration's `[[service]]`, the HTTP API and the persisted changes write them.
+//! Services, as the configuration's `[[service]]`, the HTTP API and the persisted changes write them.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use lb_common::service::{ForwardMode, Picker};
+use lb_common::{limits, service::ForwardMode};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
+    backend::BackendSpec,
+    balance::{self, Algorithm, OnFull, Udp},
     check::CheckSpec,
+    factor,
     ports::Ports,
-    quic::{QuicSpec, ServerId},
-    value::{Bounded, Bounds, Port, address, bounded, quoted},
+    prefix::Prefix,
+    quic::QuicSpec,
+    rates::{Affinity, Rate, SourceRate},
+    value::{self, Bounded, Bounds, bounded, is_default, quoted},
     vip::{self, Protocol, Vip},
 };
 
-/// The weight of a backend that names none.
-pub const DEFAULT_WEIGHT: u16 = 100;
-/// The highest weight.
-pub const MAX_WEIGHT: u16 = 1000;
-pub(super) const WEIGHT: Bounds = Bounds::new(0, MAX_WEIGHT as i64);
 /// Longest packets that any network may be set to, and the shortest that every host of a family takes (RFC 791, RFC 8200).
 pub(super) const MTU: Bounds = Bounds::new(576, 65_535);
 pub(super) const MTU_V6: Bounds = Bounds::new(1280, 65_535);
+pub(super) const REPLICAS: Bounds = Bounds::new(1, limits::REPLICAS as i64);
+pub(super) const NEED: Bounds = Bounds::new(1, u8::MAX as i64);
+/// How long a removed or draining backend keeps its flows, unless the service says otherwise.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// A service: VIPs and the backends behind them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,60 +35,71 @@ pub struct ServiceSpec {
     pub vips: Vec<Vip>,
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// How much of a client's address algorithm `source` goes by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub source_prefix: Prefix,
+    /// Backends that serve an address under algorithm `dest`, told apart by ports.
+    #[serde(
+        default = "balance::one",
+        skip_serializing_if = "is_one",
+        deserialize_with = "bounded::<_, _, { REPLICAS.min }, { REPLICAS.max }>"
+    )]
+    pub replicas: u8,
+    /// Percent of its share of the active flows that a backend may have under algorithm `bounded`.
+    #[serde(
+        default = "balance::load_factor",
+        skip_serializing_if = "balance::is_usual_factor",
+        with = "factor"
+    )]
+    pub load_factor: u16,
+    /// Backends of one priority serve beside those before them while fewer of those than this are usable.
+    #[serde(
+        default = "balance::one",
+        skip_serializing_if = "is_one",
+        deserialize_with = "bounded::<_, _, { NEED.min }, { NEED.max }>"
+    )]
+    pub need: u8,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_full: OnFull,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub udp: Udp,
+    /// Whether each datagram is balanced for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub one_packet: bool,
+    /// How long a backend that takes no new flows keeps those that it has.
+    #[serde(
+        default = "balance::drain_timeout",
+        skip_serializing_if = "is_usual_drain",
+        with = "value::duration"
+    )]
+    pub drain_timeout: Duration,
     #[serde(default)]
     pub mode: Mode,
     /// Longest packet that may be sent to its backends, outer header included; without it, what the way takes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "mtu")]
     pub mtu: Option<u16>,
-    #[serde(default, skip_serializing_if = "Fragments::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub fragments: Fragments,
     /// Whether the outer UDP of mode `gue` has a checksum.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub checksum: bool,
     /// Without it, connection IDs are not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quic: Option<QuicSpec>,
+    /// Without it, a client's flows are balanced one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// New flows that are taken; without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_flows: Option<Rate>,
+    /// The same of each source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_flows_per_source: Option<SourceRate>,
     /// Without a check, backends count as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckSpec>,
     #[serde(rename = "backend", default)]
     pub backends: Vec<BackendSpec>,
-}
-
-/// A server behind a service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "BackendFields")]
-pub struct BackendSpec {
-    pub name: String,
-    pub address: IpAddr,
-    /// Without a port, the one that the client asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    pub weight: u16,
-    #[serde(rename = "state")]
-    pub admin: Admin,
-    /// By which QUIC connection IDs name it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_id: Option<ServerId>,
-}
-
-/// What the administrator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Admin {
-    /// Takes new connections.
-    #[default]
-    Ready,
-    /// Keeps the connections it has, takes no new ones.
-    Drain,
-}
-
-/// How a flow gets its backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    #[default]
-    Maglev,
 }
 
 /// How a packet gets to its backend.
@@ -121,11 +133,22 @@ impl ServiceSpec {
             name: name.into(),
             vips,
             algorithm: Algorithm::default(),
+            source_prefix: Prefix::default(),
+            replicas: balance::one(),
+            load_factor: balance::load_factor(),
+            need: balance::one(),
+            on_full: OnFull::default(),
+            udp: Udp::default(),
+            one_packet: false,
+            drain_timeout: DRAIN_TIMEOUT,
             mode: Mode::default(),
             mtu: None,
             fragments: Fragments::default(),
             checksum: false,
             quic: None,
+            affinity: None,
+            new_flows: None,
+            new_flows_per_source: None,
             check: None,
             backends: Vec::new(),
         }
@@ -166,61 +189,6 @@ impl ServiceSpec {
     }
 }
 
-impl BackendSpec {
-    /// A backend with the defaults for everything else: named by its address and port, ready.
-    #[must_use]
-    pub fn new(address: IpAddr, port: Option<u16>) -> Self {
-        let name = match (address, port) {
-            // Names are for command lines, and shells have a meaning of their own for brackets (RFC 5952 §6 has this form too).
-            (IpAddr::V6(address), Some(port)) => format!("{address}.{port}"),
-            (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
-            (address, None) => address.to_string(),
-        };
-        Self {
-            name,
-            address,
-            port,
-            weight: DEFAULT_WEIGHT,
-            admin: Admin::default(),
-            server_id: None,
-        }
-    }
-
-    /// How errors name it.
-    pub(super) fn thing(&self) -> String {
-        format!("backend {}", quoted(&self.name))
-    }
-}
-
-impl Admin {
-    pub const ALL: &'static [Self] = &[Self::Ready, Self::Drain];
-
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Drain => "drain",
-        }
-    }
-}
-
-impl Algorithm {
-    pub const ALL: &'static [Self] = &[Self::Maglev];
-
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.picker().name()
-    }
-
-    /// What the data path does for it.
-    #[must_use]
-    pub const fn picker(self) -> Picker {
-        match self {
-            Self::Maglev => Picker::Maglev,
-        }
-    }
-}
-
 impl Mode {
     pub const ALL: &'static [Self] = &[Self::Nat, Self::FullNat, Self::Dsr, Self::Ipip, Self::Gue];
 
@@ -252,61 +220,18 @@ impl Fragments {
             Self::Hash => "hash",
         }
     }
-
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
-/// The backend as it is written: the name may be missing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BackendFields {
-    name: Option<String>,
-    #[serde(deserialize_with = "address")]
-    address: IpAddr,
-    port: Option<Port>,
-    #[serde(
-        default = "default_weight",
-        deserialize_with = "bounded::<_, _, { WEIGHT.min }, { WEIGHT.max }>"
-    )]
-    weight: u16,
-    #[serde(default, rename = "state")]
-    admin: Admin,
-    server_id: Option<ServerId>,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+const fn is_one(number: &u8) -> bool {
+    *number == 1
 }
 
-impl From<BackendFields> for BackendSpec {
-    fn from(fields: BackendFields) -> Self {
-        let BackendFields {
-            name,
-            address,
-            port,
-            weight,
-            admin,
-            server_id,
-        } = fields;
-        let unnamed = Self::new(address, port.map(|port| port.0));
-        Self {
-            name: name.unwrap_or(unnamed.name),
-            weight,
-            admin,
-            server_id,
-            ..unnamed
-        }
-    }
-}
-
-const fn default_weight() -> u16 {
-    DEFAULT_WEIGHT
+fn is_usual_drain(timeout: &Duration) -> bool {
+    *timeout == DRAIN_TIMEOUT
 }
 
 fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     let mtu = Option::<Bounded<u16, { MTU.min }, { MTU.max }>>::deserialize(deserializer)?;
     Ok(mtu.map(|mtu| mtu.0))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
-const fn is_off(setting: &bool) -> bool {
-    !*setting
 }

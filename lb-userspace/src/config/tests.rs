@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod bad;
+mod refused_flows;
 mod refused_setups;
 
 const GOOD: &str = r#"
@@ -70,7 +71,8 @@ fn a_full_file_says_what_it_says() {
         Limits {
             flows: 4096,
             backends: 4096,
-            services: 1024
+            services: 1024,
+            written: 262_144,
         }
     );
     assert_eq!(config.timeouts.established, Duration::from_secs(5400));
@@ -285,6 +287,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
             (all.mode, all.fragments, all.checksum),
             (some.mode, some.fragments, some.checksum)
         );
+        assert_eq!(Balance::from(all), Balance::from(some));
     }
     let (all, some) = (
         everything.services[0].check.clone(),

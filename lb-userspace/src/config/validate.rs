@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
+    backend::{BackendSpec, WEIGHT},
     check::{CheckKind, CheckSpec, RISE_FALL},
+    flows,
     invalid::{Invalid, Step},
     local::{interfaces, limits, node, timeouts},
     model::Config,
@@ -16,7 +18,7 @@ use super::{
     ports::Ports,
     quic::ServerId,
     rules::{check_text, host_header, name, request_path, servable},
-    service::{BackendSpec, ServiceSpec, WEIGHT},
+    service::ServiceSpec,
     together::{validate_set, validate_sources},
     value::{PORT, lasts, quoted},
 };
@@ -55,6 +57,7 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
         vip.ports.check().map_err(wrong)?;
     }
     modes::service(spec)?;
+    flows::service(spec)?;
     if let Some(spec) = &spec.check {
         check(spec).map_err(|invalid| invalid.of("check").at(&[Step::Key("check")]))?;
     }
@@ -62,7 +65,8 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
     for (at, backend) in spec.backends.iter().enumerate() {
         let checked = check_backend(backend)
             .and_then(|()| pool.add(spec, backend))
-            .and_then(|()| modes::backend(spec, backend));
+            .and_then(|()| modes::backend(spec, backend))
+            .and_then(|()| flows::backend(spec, backend));
         checked.map_err(|invalid| {
             invalid
                 .of(backend.thing())

@@ -15,6 +15,11 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
+/// For `skip_serializing_if`: what is not written is the default.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// From which to which whole number a setting may go.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
@@ -41,7 +46,7 @@ pub(super) fn lasts(duration: Duration, min: Duration, max: Duration) -> Result<
     within(&Readable(duration), &Readable(min), &Readable(max))
 }
 
-fn within<T: PartialOrd + fmt::Display>(value: &T, min: &T, max: &T) -> Result<(), String> {
+pub(super) fn within<T: PartialOrd + fmt::Display>(value: &T, min: &T, max: &T) -> Result<(), String> {
     if value < min {
         return Err(format!("{value} is below {min}: use {min} to {max}"));
     }
@@ -109,6 +114,26 @@ where
 {
     Ok(Bounded::<T, MIN, MAX>::deserialize(deserializer)?.0)
 }
+
+/// Has serde write a type as the text that it displays as, and read what that parses from.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use as_text;
 
 /// For `deserialize_with`: an IP address.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {

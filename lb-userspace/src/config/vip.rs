@@ -3,12 +3,12 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 pub use lb_common::flow::Protocol;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
 
 use super::{
     network::{self, Network},
     ports::{self, Ports},
-    value::quoted,
+    value::{as_text, quoted},
 };
 
 /// What clients connect to; reads and writes as `192.0.2.10:80/tcp`, with a network instead of the address as
@@ -76,19 +76,7 @@ impl FromStr for Vip {
     }
 }
 
-impl Serialize for Vip {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Vip {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
+as_text!(Vip);
 
 /// For `deserialize_with`: one VIP or a list of them.
 pub(super) fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vip>, D::Error> {

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::{Admin, BackendSpec, Network, ServiceSpec, Setup, Unserved};
+use crate::config::{
+    Algorithm, BackendChange, BackendSpec, Network, ServiceChange, ServiceSpec, Setup, Unserved,
+};
 
 /// One change. Kept in the state directory, so that it holds over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,13 @@ pub enum Change {
     SetBackend {
         service: String,
         backend: String,
-        admin: Option<Admin>,
-        weight: Option<u16>,
+        #[serde(flatten)]
+        set: BackendChange,
+    },
+    SetService {
+        service: String,
+        #[serde(flatten)]
+        set: ServiceChange,
     },
     /// Changes the policy of a VIP. It is kept for a VIP that no service has at the moment.
     SetVip {
@@ -61,6 +68,10 @@ pub enum Refusal {
         "service {0:?}, backend {1:?}: there is one of that name already: remove it first, or choose another name"
     )]
     BackendExists(String, String),
+    #[error(
+        "service {0:?}: source_prefix: flows that it has would lose their backends: remove the service and add it again"
+    )]
+    Rehashes(String),
     #[error("vip {0}: no service has it: 'xlb vip list' shows those that there are")]
     NoVip(Network),
 }
@@ -98,15 +109,14 @@ impl Change {
             Self::SetBackend {
                 service,
                 backend,
-                admin,
-                weight,
+                set,
             } => {
                 let pool = &mut find(services, service)?.backends;
                 let one = pool.iter_mut().find(|one| one.name == *backend);
                 let one = one.ok_or_else(|| Refusal::NoBackend(service.clone(), backend.clone()))?;
-                one.admin = admin.unwrap_or(one.admin);
-                one.weight = weight.unwrap_or(one.weight);
+                set.apply(one);
             }
+            Self::SetService { service, set } => set.apply(find(services, service)?),
             Self::SetVip {
                 address,
                 unserved,
@@ -121,12 +131,32 @@ impl Change {
         Ok(())
     }
 
+    /// Whether flows that there are can keep their backends.
+    ///
+    /// # Errors
+    /// When what they have their backends by would change, and nothing remembers them.
+    pub fn keeps_flows(&self, setup: &Setup) -> Result<(), Refusal> {
+        let Self::SetService { service, set } = self else {
+            return Ok(());
+        };
+        let Some(before) = setup.services.iter().find(|one| one.name == *service) else {
+            return Ok(());
+        };
+        let mut after = before.clone();
+        set.apply(&mut after);
+        let by_source = before.algorithm == Algorithm::Source && after.algorithm == Algorithm::Source;
+        if by_source && before.source_prefix != after.source_prefix {
+            return Err(Refusal::Rehashes(service.clone()));
+        }
+        Ok(())
+    }
+
     /// What it is about.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
         match self {
             Self::AddService { service } => Subject::Service(&service.name),
-            Self::RemoveService { service } => Subject::Service(service),
+            Self::RemoveService { service } | Self::SetService { service, .. } => Subject::Service(service),
             Self::AddBackend { service, backend } => Subject::Backend(service, &backend.name),
             Self::RemoveBackend { service, backend } | Self::SetBackend { service, backend, .. } => {
                 Subject::Backend(service, backend)
@@ -169,6 +199,7 @@ pub mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::config::{Admin, Prefix};
 
     /// A service `name` on 192.0.2.`host`:80/tcp with backends 10.0.0.1, 10.0.0.2, … named b1, b2, ….
     pub fn service(name: &str, host: u8, backends: u8) -> ServiceSpec {
@@ -199,8 +230,10 @@ pub mod tests {
         let drain = |service: &str, backend: &str| Change::SetBackend {
             service: service.into(),
             backend: backend.into(),
-            admin: Some(Admin::Drain),
-            weight: None,
+            set: BackendChange {
+                admin: Some(Admin::Drain),
+                ..BackendChange::default()
+            },
         };
         assert_eq!(
             drain("wed", "b1").apply(&mut setup),
@@ -230,6 +263,27 @@ pub mod tests {
                 setup.services[0].backends[0].weight
             ),
             (Admin::Drain, 100)
+        );
+    }
+
+    #[test]
+    fn the_prefix_that_flows_have_their_backends_by_stays() {
+        let mut setup = setup(&[service("web", 1, 1)]);
+        let set = |algorithm, v4| Change::SetService {
+            service: "web".into(),
+            set: ServiceChange {
+                algorithm,
+                source_prefix: Some(Prefix { v4, v6: 64 }),
+                ..ServiceChange::default()
+            },
+        };
+        let source = set(Some(Algorithm::Source), 24);
+        source.keeps_flows(&setup).unwrap();
+        source.apply(&mut setup).unwrap();
+        source.keeps_flows(&setup).unwrap();
+        assert_eq!(
+            set(None, 16).keeps_flows(&setup),
+            Err(Refusal::Rehashes("web".into()))
         );
     }
 

@@ -1,6 +1,8 @@
 //! Keeps the data plane what the configuration, the changes at run time, the probes and the routes say it should be.
 
 mod checks;
+mod pools;
+mod settling;
 mod steps;
 mod vlans;
 
@@ -8,11 +10,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
 use lb_common::{
-    backend::{Backend, BackendState, BackendWord},
+    backend::BackendWord,
     next_hop::{Egress, VlanDevice},
 };
 use tokio::sync::{mpsc, watch};
@@ -21,14 +24,16 @@ use crate::{
     config::{BackendSpec, Config, Limits, ServiceSpec, Setup, validate_set, validate_sources},
     control::{
         change::{Change, Refusal},
-        desired,
+        clock,
+        drain::Drains,
         hops::Hops,
         ids::{Granted, Ids},
+        leaving::{self, Leaving},
         overrides::Overrides,
-        plan::{State, Step, Table, plan},
-        pool,
+        plan::{State, Step, plan},
+        settle::{Settling, Times},
     },
-    datapath::{Datapath, flow_table::Census},
+    datapath::{Datapath, sweep::Census, written_table::Lifetime},
     health::Observation,
 };
 
@@ -43,12 +48,18 @@ pub struct Outlets {
     pub targets: watch::Sender<BTreeSet<IpAddr>>,
     /// Addresses that did not answer, and whose next hop may be out of date.
     pub suspects: mpsc::Sender<IpAddr>,
+    /// How long entries of written flows last, by service.
+    pub lifetimes: watch::Sender<BTreeMap<u32, Lifetime>>,
 }
 
 /// The one writer of the data plane.
 pub struct Controller<D> {
     pub(super) datapath: D,
     pub(super) setup: Setup,
+    /// The same with those that are leaving: what the data plane serves.
+    pub(super) served: Setup,
+    pub(super) leaving: Vec<Leaving>,
+    pub(super) drains: Drains,
     /// What the configuration file sets up.
     file: Setup,
     /// Source addresses of translated flows.
@@ -59,11 +70,22 @@ pub struct Controller<D> {
     pub(super) hops: Hops,
     pub(super) census: Census,
     vlan_devices: BTreeMap<u32, VlanDevice>,
-    applied: State,
+    pub(super) applied: State,
+    /// How far slot tables have settled, by service.
+    pub(super) settling: BTreeMap<u32, Settling>,
+    /// Since when the flows of services have another home than new ones would.
+    homes: BTreeMap<u32, Instant>,
+    /// Backends whose words are scattered: since when they are in their state, and whether the last census has found nobody elsewhere.
+    turned: BTreeMap<u32, (Instant, bool)>,
+    /// By how much the counters of active flows were off, by backend.
+    pub(super) drift: BTreeMap<u32, i64>,
+    times: Times,
+    /// When the data plane was last made what it should be: what depends on time was decided then.
+    decided: Instant,
     /// The data plane may not be what it should be.
     unsettled: bool,
     watched: BTreeMap<CheckKey, Watched>,
-    limits: Limits,
+    pub(super) limits: Limits,
     state_dir: PathBuf,
     outlets: Outlets,
     observations: mpsc::Receiver<Observation<CheckKey>>,
@@ -85,15 +107,34 @@ impl<D: Datapath> Controller<D> {
         let file = config.setup();
         let (setup, misfits) = overrides.over(&file, &limits);
         let snapshot = datapath.snapshot()?;
+        let now = clock::now();
+        let ids = Ids::adopt(&snapshot, &setup.services, limits.clone());
+        let leaving = leaving::adopt(&snapshot, &setup, &ids);
+        let scattered = snapshot
+            .backends
+            .iter()
+            .filter(|(_, (_, word))| word.is_scattered());
         let mut controller = Self {
             datapath,
+            served: leaving::served(&setup, &leaving),
+            leaving,
+            drains: Drains::default(),
+            settling: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            turned: scattered.map(|(&id, _)| (id, (now, false))).collect(),
+            drift: BTreeMap::new(),
+            times: Times {
+                udp: config.timeouts.udp,
+                settle: config.timeouts.settle,
+            },
+            decided: now,
             file,
             sources: config.node.sources.clone(),
             overrides,
             misfits,
-            ids: Ids::adopt(&snapshot, &setup.services, limits.clone()),
+            ids,
             hops: Hops::adopt(&snapshot, 2 * limits.backends),
-            census: Census::default(),
+            census: Census::empty(now),
             applied: State::of(&snapshot),
             vlan_devices: snapshot.vlan_devices,
             unsettled: true,
@@ -104,7 +145,6 @@ impl<D: Datapath> Controller<D> {
             outlets,
             observations,
         };
-        controller.make_room()?;
         controller.reconcile()?;
         Ok(controller)
     }
@@ -115,6 +155,7 @@ impl<D: Datapath> Controller<D> {
     /// When the change does not fit, cannot be kept or cannot be carried out; everything is then as before.
     pub fn change(&mut self, change: Change) -> Result<()> {
         let mut setup = self.setup.clone();
+        change.keeps_flows(&setup)?;
         change.apply(&mut setup)?;
         if let Change::SetVip { address, .. } = change
             && !setup.has_vip(address)
@@ -123,21 +164,23 @@ impl<D: Datapath> Controller<D> {
         }
         validate_set(&setup.services, &self.limits)?;
         validate_sources(&self.sources, &setup.services)?;
-        self.ids.clone().assign(&setup.services)?;
+        self.fit(&setup)?;
         let mut overrides = self.overrides.clone();
         overrides.push(change);
         overrides.forget_restored(&self.file);
         overrides.save(&self.state_dir)?;
-        let known = addresses(&self.setup.services);
+        let known = addresses(&self.served.services);
         for address in addresses(&setup.services).difference(&known) {
             self.hops.expect(*address);
         }
-        let setup = std::mem::replace(&mut self.setup, setup);
+        let leaving = self.leaving_after(&setup);
+        let before = (self.setup.clone(), self.leaving.clone());
+        self.serve(setup, leaving);
         let overrides = std::mem::replace(&mut self.overrides, overrides);
         let Err(error) = self.reconcile() else {
             return Ok(());
         };
-        self.setup = setup;
+        self.serve(before.0, before.1);
         self.overrides = overrides;
         // Both are tried, whatever becomes of the other.
         let done = self.reconcile();
@@ -175,51 +218,60 @@ impl<D: Datapath> Controller<D> {
         Ok(())
     }
 
-    /// Makes the data plane what it should be, if it is not: after new ways, or when an earlier attempt has failed.
-    ///
-    /// # Errors
-    /// When the data plane cannot be written.
-    pub fn settle(&mut self) -> Result<()> {
-        if self.unsettled { self.reconcile() } else { Ok(()) }
+    fn serve(&mut self, setup: Setup, leaving: Vec<Leaving>) {
+        self.served = leaving::served(&setup, &leaving);
+        (self.setup, self.leaving) = (setup, leaving);
     }
 
-    /// Takes in how many flows there are.
-    pub fn counted(&mut self, census: Census) {
-        self.census = census;
+    /// Who is leaving once this is set up: those that have flows.
+    fn leaving_after(&self, setup: &Setup) -> Vec<Leaving> {
+        leaving::after(&self.served, setup, &self.leaving, |service, backend| {
+            let id = self.ids.service(&service.name);
+            let granted = id.and_then(|id| self.ids.backend(id, backend));
+            let word = granted.and_then(|one| self.applied.word(one.id, one.generation));
+            word.is_some_and(|word| word.keeps_flow_of(word.generation()))
+        })
     }
 
-    /// The state of a backend in the data plane.
-    pub(super) fn state(
-        &self,
-        service: &ServiceSpec,
-        backend: &BackendSpec,
-        granted: Granted,
-    ) -> BackendState {
-        let health = self.health(granted).map(|(health, _)| health);
-        let why_not = self.hops.why_not(backend.address, service.mode.forward());
-        pool::state(backend, health, why_not.is_none())
+    /// Whether there are ids for all of this, without those that are leaving.
+    fn fit(&self, setup: &Setup) -> Result<()> {
+        let mut ids = self.ids.clone();
+        ids.release_others(&setup.services);
+        ids.assign(&setup.services)
     }
 
-    /// Lets go of what an earlier agent has left and nobody wants, if what is new would not fit beside it.
+    /// Lets go of what is to go anyway, if what is new would not fit beside it: of those that are leaving whoever left first, and of
+    /// what an earlier agent has left.
     fn make_room(&mut self) -> Result<()> {
-        if self.ids.clone().assign(&self.setup.services).is_ok() {
+        if self.ids.clone().assign(&self.served.services).is_ok() {
             return Ok(());
         }
-        let known = self.ids.known_of(&self.setup.services);
-        let services = std::mem::replace(&mut self.setup.services, known);
+        while self.fit(&self.served).is_err() && !self.leaving.is_empty() {
+            let Leaving { service, backend } = self.leaving.remove(0);
+            log::warn!(
+                "backend {service}/{} goes with its flows: its id is needed",
+                backend.name
+            );
+            self.served = leaving::served(&self.setup, &self.leaving);
+        }
+        let known = self.ids.known_of(&self.served.services);
+        let services = std::mem::replace(&mut self.served.services, known);
         let done = self.reconcile();
-        self.setup.services = services;
+        self.served.services = services;
         done
     }
 
     fn reconcile(&mut self) -> Result<()> {
         self.unsettled = true;
-        self.ids.assign(&self.setup.services)?;
+        self.make_room()?;
+        self.ids.assign(&self.served.services)?;
+        self.follow(clock::now());
         self.watch();
         while self.carry_out()? {}
         self.unsettled = false;
-        self.ids.release_others(&self.setup.services);
-        let addresses = addresses(&self.setup.services);
+        self.ids.release_others(&self.served.services);
+        self.publish_lifetimes();
+        let addresses = addresses(&self.served.services);
         self.hops.retain(&addresses);
         self.outlets.targets.send_if_modified(|targets| {
             let changed = *targets != addresses;
@@ -234,7 +286,7 @@ impl<D: Datapath> Controller<D> {
         let mut turned = false;
         for step in plan(&self.desired(), &self.applied) {
             // Each for itself: after a failure the next plan starts from what is really there.
-            self.execute(&step)?;
+            turned |= self.execute(&step)?;
             // Packets wait for no table, and neither does a backend that fails while tables are filled and swapped, which
             // takes long for a thousand of them. Its word is beyond this plan: words come before tables.
             let takes_long = matches!(step, Step::PutTable { .. });
@@ -244,71 +296,8 @@ impl<D: Datapath> Controller<D> {
         Ok(turned)
     }
 
-    fn desired(&self) -> State {
-        let entries = desired::entries(&self.setup, &self.ids, &self.vlan_devices);
-        let mut state = State {
-            switches: self.applied.switches_for(&entries),
-            entries,
-            ..State::default()
-        };
-        for service in &self.setup.services {
-            let Some(id) = self.ids.service(&service.name) else {
-                continue;
-            };
-            for backend in &service.backends {
-                let Some(granted) = self.ids.backend(id, backend) else {
-                    continue;
-                };
-                let port = backend.port.unwrap_or(0).to_be();
-                let fixed = Backend {
-                    addr: backend.address.into(),
-                    port,
-                    service: id,
-                    ..Backend::default()
-                };
-                state
-                    .backends
-                    .insert(granted.id, (fixed, self.word(service, backend, granted).0));
-            }
-            state.tables.insert(id, self.table(service, id));
-        }
-        state
-    }
-
-    fn table(&self, service: &ServiceSpec, id: u32) -> Table {
-        let pool: Vec<_> = service
-            .backends
-            .iter()
-            .filter_map(|backend| Some((backend, self.ids.backend(id, backend)?)))
-            .collect();
-        let standing: Vec<_> = pool
-            .iter()
-            .map(|&(backend, granted)| (backend.weight, self.state(service, backend, granted)))
-            .collect();
-        let members = pool
-            .iter()
-            .zip(pool::sharers(&standing))
-            .filter(|(_, shares)| *shares)
-            .map(|((backend, granted), _)| {
-                let key = format!("{} {}", backend.address, backend.port.unwrap_or(0));
-                (key, granted.id, u32::from(backend.weight))
-            });
-        Table {
-            algorithm: service.algorithm,
-            members: members.collect(),
-        }
-    }
-
-    fn word(&self, service: &ServiceSpec, backend: &BackendSpec, granted: Granted) -> BackendWord {
-        BackendWord::new(
-            self.state(service, backend, granted),
-            self.hops.index(backend.address),
-            granted.generation,
-        )
-    }
-
     fn find(&self, key: CheckKey) -> Option<(&ServiceSpec, &BackendSpec, Granted)> {
-        backends(&self.setup.services, &self.ids)
+        backends(&self.served.services, &self.ids)
             .find(|(_, _, granted)| (granted.id, granted.generation) == key)
     }
 }

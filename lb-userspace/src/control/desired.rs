@@ -8,21 +8,28 @@ use std::collections::BTreeMap;
 use lb_common::{
     addr::Addr,
     next_hop::VlanDevice,
-    service::{self, QuicServerKey, Service, service_flags, vip_flags},
+    service::{self, QuicServerKey, Service, vip_flags},
 };
 
 use crate::{
-    config::{Fragments, Network, Ports, ServiceSpec, Setup, Vip, VipPolicy},
+    config::{Fragments, Network, Ports, ServiceSpec, Setup, Unserved, Vip, VipPolicy},
     control::{
         entries::{Entries, Entry},
         ids::Ids,
         key::{self, Place},
+        service_entry::{self, Given},
     },
 };
 
-/// The entries for what is set up, as far as it has ids, and for the VLAN devices of this host.
+/// The entries for what is set up, as far as it has ids, and for the VLAN devices of this host. `given` is what the services' entries
+/// have of their pools.
 #[must_use]
-pub fn entries(setup: &Setup, ids: &Ids, vlan_devices: &BTreeMap<u32, VlanDevice>) -> Entries {
+pub fn entries(
+    setup: &Setup,
+    ids: &Ids,
+    vlan_devices: &BTreeMap<u32, VlanDevice>,
+    given: &BTreeMap<u32, Given>,
+) -> Entries {
     let mut entries = Entries::default();
     for (&ifindex, &device) in vlan_devices {
         entries.put(Entry::VlanDevice(ifindex, device));
@@ -40,7 +47,11 @@ pub fn entries(setup: &Setup, ids: &Ids, vlan_devices: &BTreeMap<u32, VlanDevice
             entries.put(server);
         }
     }
-    for (vip, service) in by_precision(&services) {
+    let entry = |service: &ServiceSpec, id: u32| {
+        let given = given.get(&id).copied();
+        service_entry::entry(service, id, &given.unwrap_or_else(|| Given::new(service)))
+    };
+    for (vip, service) in by_precision(&services, entry) {
         for place in key::places(vip) {
             entries.put(at(place, service));
         }
@@ -58,25 +69,6 @@ pub fn entries(setup: &Setup, ids: &Ids, vlan_devices: &BTreeMap<u32, VlanDevice
     entries
 }
 
-/// The entry of a service.
-fn entry(service: &ServiceSpec, id: u32) -> Service {
-    let flags = [
-        (service.fragments == Fragments::Hash, service_flags::BY_ADDRESSES),
-        (service.checksum, service_flags::GUE_CHECKSUM),
-    ];
-    let flags = flags.iter().filter(|(is_set, _)| *is_set);
-    Service {
-        id,
-        mode: service.mode.forward().wire(),
-        picker: service.algorithm.picker().wire(),
-        flags: flags.fold(0, |all, (_, flag)| all | flag),
-        quic_server_id_len: service.quic.map_or(0, |quic| quic.server_id_length),
-        mtu: service.mtu.unwrap_or(0),
-        quic_config: service.quic.map_or(0, |quic| quic.config_id),
-        ..Service::default()
-    }
-}
-
 const fn at(place: Place, service: Service) -> Entry {
     match place {
         Place::Exact(key) => Entry::Service(key, service),
@@ -85,11 +77,15 @@ const fn at(place: Place, service: Service) -> Entry {
 }
 
 /// Every VIP with its service, those of one port last: where such a port is a prefix of a range too, it is its own service's.
-fn by_precision<'a>(services: &[(&'a ServiceSpec, u32)]) -> Vec<(&'a Vip, Service)> {
-    let mut vips: Vec<_> = services
-        .iter()
-        .flat_map(|&(service, id)| service.vips.iter().map(move |vip| (vip, entry(service, id))))
-        .collect();
+fn by_precision<'a>(
+    services: &[(&'a ServiceSpec, u32)],
+    entry: impl Fn(&ServiceSpec, u32) -> Service,
+) -> Vec<(&'a Vip, Service)> {
+    let with_entries = services.iter().flat_map(|&(service, id)| {
+        let entry = entry(service, id);
+        service.vips.iter().map(move |vip| (vip, entry))
+    });
+    let mut vips: Vec<_> = with_entries.collect();
     vips.sort_by_key(|(vip, _)| matches!(vip.ports, Ports::One(_)));
     vips
 }
@@ -119,6 +115,13 @@ fn quic_servers(service: &ServiceSpec, id: u32, ids: &Ids) -> impl Iterator<Item
             };
             Some(Entry::QuicServer(key, granted.id))
         })
+}
+
+/// What a VIP does with packets that no service takes.
+#[must_use]
+pub fn policy(vip: &service::Vip) -> Option<Unserved> {
+    let known = [Unserved::Auto, Unserved::Drop, Unserved::Pass, Unserved::Reset];
+    known.into_iter().find(|one| one.in_maps().wire() == vip.unserved)
 }
 
 fn vips(setup: &Setup, services: &[(&ServiceSpec, u32)]) -> impl Iterator<Item = Entry> {

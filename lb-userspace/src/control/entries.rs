@@ -1,6 +1,6 @@
 //! The entries of the tables that packets are looked up in, and the order that keeps them true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use lb_common::{
@@ -43,7 +43,11 @@ pub enum Entry {
 
 /// All entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entries(BTreeMap<Key, Entry>);
+pub struct Entries {
+    all: BTreeMap<Key, Entry>,
+    /// Where services are, by id.
+    places: BTreeMap<u32, BTreeSet<Key>>,
+}
 
 impl Entries {
     /// Those that the data plane has.
@@ -77,42 +81,64 @@ impl Entries {
 
     /// Adds an entry, or takes the place of the one with its key.
     pub fn put(&mut self, entry: Entry) {
-        self.0.insert(entry.key(), entry);
+        self.remove(entry.key());
+        self.all.insert(entry.key(), entry);
+        if let Some(service) = entry.service() {
+            self.places.entry(service.id).or_default().insert(entry.key());
+        }
+    }
+
+    /// The entry of a key.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&Entry> {
+        self.all.get(&key)
     }
 
     pub fn remove(&mut self, key: Key) {
-        self.0.remove(&key);
+        let Some(service) = self.all.remove(&key).and_then(|entry| entry.service()) else {
+            return;
+        };
+        if let Some(places) = self.places.get_mut(&service.id) {
+            places.remove(&key);
+            if places.is_empty() {
+                self.places.remove(&service.id);
+            }
+        }
+    }
+
+    /// What packets for a service find.
+    #[must_use]
+    pub fn service(&self, id: u32) -> Option<Service> {
+        let first = self.places.get(&id)?.first()?;
+        self.all.get(first)?.service()
     }
 
     /// Those that are missing or other ones in `applied`, in the order in which they are to be written.
     pub fn missing_in(&self, applied: &Self) -> impl Iterator<Item = Entry> {
-        self.0
+        self.all
             .iter()
-            .filter(|(key, entry)| applied.0.get(key) != Some(*entry))
+            .filter(|(key, entry)| applied.all.get(key) != Some(*entry))
             .map(|(_, entry)| *entry)
     }
 
     /// Those that only `self` has, in the order in which they are to go.
     pub fn not_in(&self, desired: &Self) -> impl Iterator<Item = Key> {
-        self.0
+        self.all
             .keys()
             .rev()
-            .filter(|key| !desired.0.contains_key(key))
+            .filter(|key| !desired.all.contains_key(key))
             .copied()
     }
 
-    /// The services that packets are given to.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.0.values().filter_map(|entry| match entry {
-            Entry::Service(_, service) | Entry::Ports(_, _, service) => Some(service),
-            _ => None,
-        })
+    /// The ids of the services that packets are given to.
+    pub fn services(&self) -> impl Iterator<Item = u32> {
+        self.places.keys().copied()
     }
 
     /// Bits of [`switches`]: which tables have to be looked at for these entries.
     #[must_use]
     pub fn switches(&self) -> u32 {
-        self.0
+        self.all
             .values()
             .map(|entry| match entry {
                 Entry::VlanDevice(..) => switches::VLAN_DEVICES,
@@ -138,6 +164,19 @@ impl Entry {
             Self::Ports(bits, key, _) => Key::Ports(bits, key),
             Self::Vip(address, _) => Key::Vip(address),
             Self::Network(bits, base, _) => Key::Network(bits, base),
+        }
+    }
+
+    /// The service that it leads to.
+    #[must_use]
+    pub const fn service(&self) -> Option<Service> {
+        match *self {
+            Self::Service(_, service) | Self::Ports(_, _, service) => Some(service),
+            Self::VlanDevice(..)
+            | Self::Hairpin(..)
+            | Self::QuicServer(..)
+            | Self::Vip(..)
+            | Self::Network(..) => None,
         }
     }
 

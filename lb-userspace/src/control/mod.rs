@@ -1,20 +1,30 @@
 //! The control loop: one task that owns the data plane, and hears everybody else.
 //!
-//! [`change`] and [`overrides`] are what people ask for at run time, [`pool`], [`ids`], [`hops`], [`desired`] (with [`key`] and
-//! [`entries`]) and [`plan`] pure decisions,
-//! [`controller`] holds the state and carries them out, [`report`] describes it.
+//! [`mod@change`] and [`overrides`] are what people ask for at run time. Pure decisions are [`pool`] (who serves), [`leaving`] and [`drain`]
+//! (who goes, and when), [`settle`] (slots from one change to the next), [`loads`], [`ids`], [`hops`], [`desired`] (with [`key`],
+//! [`service_entry`] and [`entries`]) and [`plan`]. [`controller`] holds the state and carries them out, [`report`] describes it, and [`lookup`] says what the
+//! program would do with a packet.
 
 pub mod change;
+mod clock;
 mod controller;
 mod desired;
+mod drain;
 mod entries;
+pub mod flows;
 mod hops;
 mod ids;
 mod key;
+mod leaving;
+mod loads;
+pub mod lookup;
 pub mod overrides;
 mod plan;
 mod pool;
 mod report;
+mod service_entry;
+mod settle;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod warnings;
@@ -25,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     api::protocol,
     control::change::{Change, Refusal, Subject},
-    datapath::{Datapath, flow_table::Census},
+    datapath::{Datapath, sweep::Census},
     netlink::{Links, News},
 };
 
@@ -39,6 +49,10 @@ pub enum Ask {
     Services,
     Service(String),
     Vips,
+    Lookup(protocol::Probe),
+    Flows(flows::Wish),
+    Slots(String),
+    SlotsAfter(String, protocol::PoolChange),
     Change(Box<Change>),
 }
 
@@ -52,6 +66,11 @@ pub enum Answer {
     Backend(Box<protocol::Backend>),
     Vips(Vec<protocol::Vip>),
     Vip(Box<protocol::Vip>),
+    Lookup(Box<protocol::Lookup>),
+    Flows(protocol::Flows),
+    Purged(protocol::Purged),
+    Slots(protocol::Slots),
+    Moves(protocol::Moves),
     Removed(protocol::Removed),
 }
 
@@ -97,18 +116,17 @@ pub async fn run<D: Datapath>(
             Some(observation) = controller.next_observation() => controller.observe(&observation),
             Some(news) = inlets.news.recv() => take_news(controller, node, news, &mut inlets.news),
             Some(census) = inlets.census.recv() => {
-                controller.counted(census);
+                let counted = controller.counted(census);
                 if let Some(links) = &links {
                     node.look(links).await;
                 }
-                controller.settle()
+                counted.and(controller.settle())
             }
-            Some(Request { ask, answer }) = inlets.requests.recv() => {
-                if let (Ask::Status, Some(links)) = (&ask, &links) {
+            Some(request) = inlets.requests.recv() => {
+                if let (Ask::Status, Some(links)) = (&request.ask, &links) {
                     node.look(links).await;
                 }
-                // Whoever asked may have gone away.
-                let _gone = answer.send(handle(controller, node, ask));
+                handle(controller, node, request);
                 Ok(())
             }
         };
@@ -139,28 +157,67 @@ fn take_news<D: Datapath>(
     controller.settle()
 }
 
-fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, ask: Ask) -> Result<Answer, Problem> {
-    let failed = |error: anyhow::Error| Problem::Failed(format!("{error:#}"));
-    match ask {
+/// Answers a request, or has it answered.
+fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, Request { ask, answer }: Request) {
+    let told = match ask {
         Ask::Status => controller
             .status(node)
             .map(|status| Answer::Status(Box::new(status)))
-            .map_err(failed),
-        Ask::Services => controller.services(node).map(Answer::Services).map_err(failed),
-        Ask::Service(name) => {
-            let found = controller.service(node, &name).map_err(failed)?;
-            let found = found.ok_or_else(|| Problem::NotFound(Refusal::NoService(name).to_string()))?;
-            Ok(Answer::Service(Box::new(found)))
-        }
+            .map_err(|error| failed(&error)),
+        Ask::Services => controller
+            .services(node)
+            .map(Answer::Services)
+            .map_err(|error| failed(&error)),
+        Ask::Service(name) => show(controller, node, name),
         Ask::Vips => Ok(Answer::Vips(controller.vips())),
-        Ask::Change(change) => {
-            controller
-                .change(Change::clone(&change))
-                .map_err(|error| problem(&error))?;
-            log::info!("changed at run time: {}", change.subject());
-            changed(controller, node, &change)
+        Ask::Lookup(probe) => look_up(controller, node, &probe),
+        Ask::Flows(wish) => return flows::carry_out(controller, node, wish, answer),
+        Ask::Slots(name) => {
+            let slots = controller.slots(&name);
+            slots.map(Answer::Slots).map_err(|error| problem(&error))
         }
-    }
+        Ask::SlotsAfter(name, change) => {
+            let moves = controller.slots_after(&name, &change);
+            moves.map(Answer::Moves).map_err(|error| problem(&error))
+        }
+        Ask::Change(wish) => change(controller, node, &wish),
+    };
+    // Whoever asked may have gone away.
+    let _gone = answer.send(told);
+}
+
+fn show<D: Datapath>(controller: &Controller<D>, node: &Node, name: String) -> Result<Answer, Problem> {
+    let found = controller.service(node, &name).map_err(|error| failed(&error))?;
+    let found = found.ok_or_else(|| Problem::NotFound(Refusal::NoService(name).to_string()))?;
+    Ok(Answer::Service(Box::new(found)))
+}
+
+fn look_up<D: Datapath>(
+    controller: &Controller<D>,
+    node: &Node,
+    probe: &protocol::Probe,
+) -> Result<Answer, Problem> {
+    let packet = probe.kind().map_err(Problem::Refused)?;
+    let told = controller
+        .lookup(node, probe, packet)
+        .map_err(|error| failed(&error))?;
+    Ok(Answer::Lookup(Box::new(told)))
+}
+
+fn change<D: Datapath>(
+    controller: &mut Controller<D>,
+    node: &Node,
+    change: &Change,
+) -> Result<Answer, Problem> {
+    controller
+        .change(change.clone())
+        .map_err(|error| problem(&error))?;
+    log::info!("changed at run time: {}", change.subject());
+    changed(controller, node, change)
+}
+
+fn failed(error: &anyhow::Error) -> Problem {
+    Problem::Failed(format!("{error:#}"))
 }
 
 /// What has come of a change.

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    config::{Admin, Limits, Network, Setup, Unserved, validate_set},
+    config::{BackendChange, Limits, Network, ServiceChange, Setup, Unserved, validate_set},
     control::change::{Change, Subject},
 };
 
@@ -34,10 +34,13 @@ impl Overrides {
             Change::SetBackend {
                 service,
                 backend,
-                admin,
-                weight,
+                set,
             } => {
-                self.merge(service, backend, (*admin, *weight));
+                self.merge_backend(service, backend, *set);
+                return;
+            }
+            Change::SetService { service, set } => {
+                self.merge_service(service, *set);
                 return;
             }
             Change::SetVip {
@@ -64,7 +67,10 @@ impl Overrides {
                 !changes.iter().any(|other| {
                     let subject = other.subject();
                     let around = match change.subject() {
-                        Subject::Backend(service, _) => subject == Subject::Service(service),
+                        Subject::Backend(service, _) => {
+                            subject == Subject::Service(service)
+                                && !matches!(other, Change::SetService { .. })
+                        }
                         Subject::Service(_) | Subject::Vip(_) => false,
                     };
                     other != change && (subject == change.subject() || around)
@@ -83,6 +89,22 @@ impl Overrides {
     /// What the configuration file sets up with the changes carried out, and a line for each change that does not fit.
     #[must_use]
     pub fn over(&self, file: &Setup, limits: &Limits) -> (Setup, Vec<String>) {
+        let all = self.all_over(file, limits);
+        all.map_or_else(|| self.each_over(file, limits), |setup| (setup, Vec::new()))
+    }
+
+    /// The same if all changes fit. On the way there it may be a setup that cannot be: changes of a service stand before those of its
+    /// backends, or behind them, as they were first made.
+    fn all_over(&self, file: &Setup, limits: &Limits) -> Option<Setup> {
+        let mut setup = file.clone();
+        for change in &self.changes {
+            change.apply(&mut setup).ok()?;
+        }
+        validate_set(&setup.services, limits).ok()?;
+        Some(setup)
+    }
+
+    fn each_over(&self, file: &Setup, limits: &Limits) -> (Setup, Vec<String>) {
         let mut setup = file.clone();
         let mut misfits = Vec::new();
         for change in &self.changes {
@@ -188,28 +210,37 @@ impl Overrides {
         added
     }
 
-    fn merge(&mut self, service: &str, backend: &str, (admin, weight): (Option<Admin>, Option<u16>)) {
+    fn merge_backend(&mut self, service: &str, backend: &str, next: BackendChange) {
         let last = self
             .changes
             .iter_mut()
             .rev()
             .find(|change| change.subject() == Subject::Backend(service, backend));
-        if let Some(Change::SetBackend {
-            admin: old_admin,
-            weight: old_weight,
-            ..
-        }) = last
-        {
-            *old_admin = admin.or(*old_admin);
-            *old_weight = weight.or(*old_weight);
+        if let Some(Change::SetBackend { set, .. }) = last {
+            *set = set.then(next);
             return;
         }
         let (service, backend) = (service.to_owned(), backend.to_owned());
         self.changes.push(Change::SetBackend {
             service,
             backend,
-            admin,
-            weight,
+            set: next,
+        });
+    }
+
+    fn merge_service(&mut self, service: &str, next: ServiceChange) {
+        let last = self
+            .changes
+            .iter_mut()
+            .rev()
+            .find(|change| change.subject() == Subject::Service(service));
+        if let Some(Change::SetService { set, .. }) = last {
+            *set = set.then(next);
+            return;
+        }
+        self.changes.push(Change::SetService {
+            service: service.to_owned(),
+            set: next,
         });
     }
 
@@ -241,18 +272,19 @@ fn is_in(file: &Setup, change: &Change) -> bool {
         Change::SetBackend {
             service,
             backend,
-            admin,
-            weight,
+            set,
         } => file
             .services
             .iter()
             .filter(|spec| spec.name == *service)
             .flat_map(|spec| &spec.backends)
             .filter(|spec| spec.name == *backend)
-            .any(|spec| {
-                admin.is_none_or(|admin| admin == spec.admin)
-                    && weight.is_none_or(|weight| weight == spec.weight)
-            }),
+            .any(|spec| set.is_in(spec)),
+        Change::SetService { service, set } => file
+            .services
+            .iter()
+            .filter(|spec| spec.name == *service)
+            .any(|spec| set.is_in(spec)),
         Change::SetVip {
             address,
             unserved,

@@ -6,8 +6,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    backend::{Backend, BackendState, BackendWord},
+    backend::{Backend, BackendLimits, BackendState, BackendWord},
     maps::switches,
+    service::{Picker, Service},
+    slot::SlotBits,
 };
 
 use crate::{
@@ -23,6 +25,8 @@ pub struct State {
     /// Bits of [`switches`].
     pub switches: u32,
     pub backends: BTreeMap<u32, (Backend, u64)>,
+    /// Of the same backends.
+    pub limits: BTreeMap<u32, BackendLimits>,
     pub tables: BTreeMap<u32, Table>,
 }
 
@@ -30,8 +34,33 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub algorithm: Algorithm,
-    /// Stable key, id and weight of each backend that shares it.
-    pub members: Vec<(String, u32, u32)>,
+    /// The size that its pool needs.
+    pub size: SlotBits,
+    pub sharers: Vec<Sharer>,
+    /// The ids behind the slots, in their order.
+    pub members: Vec<u32>,
+    pub found: Found,
+}
+
+/// A backend with slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharer {
+    /// The same on every balancer.
+    pub key: String,
+    pub id: u32,
+    pub weight: u16,
+    pub priority: u8,
+}
+
+/// How the flows of a service are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// By the slot of its hash, if they are not written down.
+    pub home: Picker,
+    /// All are written down.
+    pub is_tracked: bool,
+    /// Whatever their slot says, they may be written down.
+    pub is_unsettled: bool,
 }
 
 /// The word of an id that was never used.
@@ -44,6 +73,10 @@ pub enum Step {
     NewBackend {
         id: u32,
         backend: Backend,
+    },
+    SetLimits {
+        id: u32,
+        limits: BackendLimits,
     },
     SetWord {
         id: u32,
@@ -63,6 +96,13 @@ pub enum Step {
     ClearTable {
         service: u32,
     },
+    /// A backend that is to go is nobody's owner before any more.
+    Forget {
+        service: u32,
+        backend: u32,
+    },
+    /// What is written down for backends that are gone.
+    Purge(BTreeSet<u32>),
 }
 
 impl State {
@@ -77,8 +117,22 @@ impl State {
                 .iter()
                 .map(|(&id, &(backend, word))| (id, (backend, word.0)))
                 .collect(),
+            limits: snapshot.limits.clone(),
             tables: BTreeMap::new(),
         }
+    }
+
+    /// The entry that packets for a service find.
+    #[must_use]
+    pub fn service(&self, id: u32) -> Option<Service> {
+        self.entries.service(id)
+    }
+
+    /// The state of a backend under this generation of its id.
+    #[must_use]
+    pub fn word(&self, id: u32, generation: u32) -> Option<BackendWord> {
+        let word = self.backends.get(&id).map(|&(_, word)| BackendWord(word));
+        word.filter(|word| word.generation() == generation)
     }
 
     /// Which tables have to be looked at for `entries` after this state. Replies are as long as there are any: flows of a
@@ -95,13 +149,17 @@ impl State {
             Step::NewBackend { id, backend } => {
                 self.backends.entry(id).or_insert((backend, FREE.0)).0 = backend;
             }
-            Step::SetWord { id, word } if word.state() == BackendState::Free => _ = self.backends.remove(&id),
+            Step::SetLimits { id, limits } => _ = self.limits.insert(id, limits),
+            Step::SetWord { id, word } if word.state() == BackendState::Free => {
+                self.backends.remove(&id);
+                self.limits.remove(&id);
+            }
             Step::SetWord { id, word } => {
                 if let Some(entry) = self.backends.get_mut(&id) {
                     entry.1 = word.0;
                 }
             }
-            Step::NewService { .. } => {}
+            Step::NewService { .. } | Step::Forget { .. } | Step::Purge(_) => {}
             Step::PutTable { service, table } => _ = self.tables.insert(service, table),
             Step::SetSwitches(switches) => self.switches = switches,
             Step::Put(entry) => self.entries.put(entry),
@@ -111,7 +169,7 @@ impl State {
     }
 
     fn service_ids(&self) -> BTreeSet<u32> {
-        self.entries.services().map(|service| service.id).collect()
+        self.entries.services().collect()
     }
 }
 
@@ -125,6 +183,11 @@ pub fn plan(desired: &State, applied: &State) -> Vec<Step> {
         let old = applied.backends.get(&id);
         if old.is_none_or(|(old, old_word)| *old != backend || generation(*old_word) != generation(word)) {
             steps.push(Step::NewBackend { id, backend });
+        }
+        if let Some(&limits) = desired.limits.get(&id)
+            && applied.limits.get(&id) != Some(&limits)
+        {
+            steps.push(Step::SetLimits { id, limits });
         }
         if old.is_none_or(|(_, old_word)| *old_word != word) {
             steps.push(Step::SetWord {
@@ -155,14 +218,33 @@ pub fn plan(desired: &State, applied: &State) -> Vec<Step> {
     let tables = old_ids.iter().chain(applied.tables.keys()).copied();
     let unused: BTreeSet<u32> = tables.filter(|id| !desired.tables.contains_key(id)).collect();
     steps.extend(unused.into_iter().map(|service| Step::ClearTable { service }));
-    for (&id, &(_, word)) in &applied.backends {
-        let word = BackendWord(word);
-        if !desired.backends.contains_key(&id) && word.state() != BackendState::Free {
-            let word = BackendWord::new(BackendState::Free, 0, word.generation());
-            steps.push(Step::SetWord { id, word });
-        }
-    }
+    steps.extend(ends(desired, applied));
     steps
+}
+
+/// How backends go: nothing may name them any more, and then nothing is written down for them.
+fn ends(desired: &State, applied: &State) -> Vec<Step> {
+    let gone: Vec<_> = applied
+        .backends
+        .iter()
+        .filter(|(id, (_, word))| {
+            !desired.backends.contains_key(id) && BackendWord(*word).state() != BackendState::Free
+        })
+        .collect();
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let named = gone
+        .iter()
+        .map(|&(&backend, &(Backend { service, .. }, _))| (service, backend));
+    let named = named.filter(|(service, _)| desired.tables.contains_key(service));
+    let forget = named.map(|(service, backend)| Step::Forget { service, backend });
+    let free = gone.iter().map(|&(&id, &(_, word))| Step::SetWord {
+        id,
+        word: BackendWord::new(BackendState::Free, 0, generation(word)),
+    });
+    let purge = Step::Purge(gone.iter().map(|(id, _)| **id).collect());
+    forget.chain(free).chain([purge]).collect()
 }
 
 fn generation(word: u64) -> u32 {

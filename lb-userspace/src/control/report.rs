@@ -1,7 +1,10 @@
 //! The state of things, as the API tells it.
 
+mod remembered;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -11,8 +14,8 @@ use lb_common::{backend::BackendState, next_hop::Egress, outcome::Outcome};
 use crate::{
     api::protocol,
     config::{AttachMode, BackendSpec, Network, ServiceSpec, Unserved},
-    control::{Controller, ids::Granted, mac, warnings},
-    datapath::{Datapath, attach::Attached, nics},
+    control::{Controller, ids::Granted, lookup::Loaded, mac, warnings},
+    datapath::{Datapath, attach::Attached, nics, records::Records},
     health::Health,
     netlink::{self, Family, Links, Resolution},
 };
@@ -22,6 +25,10 @@ use crate::{
 pub struct Node {
     pub started: Instant,
     pub attached: Vec<Attached>,
+    /// What the program was loaded with.
+    pub loaded: Loaded,
+    /// What it remembers of flows; none where it has no kernel's tables.
+    pub records: Option<Arc<Mutex<Records>>>,
     /// What stands in the program's way on them.
     pub nics: Vec<String>,
     /// Names of the interfaces that next hops leave by, by index.
@@ -87,7 +94,9 @@ impl<D: Datapath> Controller<D> {
             services: self.services(node)?,
             packets_seen: counts.iter().map(|count| count.packets).sum(),
             outcomes: outcomes.collect(),
-            flows: self.census.total,
+            flows: self.census.total(),
+            written: self.written()?,
+            memory: self.memory(),
             warnings: self.warnings(node),
         })
     }
@@ -153,6 +162,13 @@ impl<D: Datapath> Controller<D> {
             .collect();
         let mut backends = backends?;
         backends.sort_by(|a, b| a.name.cmp(&b.name));
+        let leaving: Result<Vec<_>> = self
+            .leaving
+            .iter()
+            .filter(|one| one.service == service.name)
+            .filter_map(|one| with_id(&one.backend))
+            .map(|(backend, granted)| self.describe_backend(node, service, backend, granted))
+            .collect();
         let traffic = id
             .map(|id| self.datapath.service_traffic(id))
             .transpose()?
@@ -161,7 +177,7 @@ impl<D: Datapath> Controller<D> {
             name: service.name.clone(),
             vips: service.vips.clone(),
             mode: service.mode,
-            algorithm: service.algorithm,
+            balance: service.into(),
             mtu: service.mtu,
             fragments: service.fragments,
             checksum: service.checksum,
@@ -169,10 +185,11 @@ impl<D: Datapath> Controller<D> {
             check: service.check.clone(),
             counters: traffic.into(),
             backends,
+            leaving: leaving?,
         })
     }
 
-    fn describe_backend(
+    pub(super) fn describe_backend(
         &self,
         node: &Node,
         service: &ServiceSpec,
@@ -180,6 +197,7 @@ impl<D: Datapath> Controller<D> {
         granted: Granted,
     ) -> Result<protocol::Backend> {
         let health = self.health(granted);
+        let (active, drift) = self.load(service, granted.id);
         let next_hop = self.hops.get(backend.address).map(|way| protocol::NextHop {
             interface: node.name_of(way.hop.ifindex),
             mac: mac(way.hop.destination_mac),
@@ -189,6 +207,8 @@ impl<D: Datapath> Controller<D> {
             address: backend.address,
             port: backend.port,
             weight: backend.weight,
+            max_connections: backend.max_connections,
+            priority: backend.priority,
             admin: backend.admin,
             server_id: backend.server_id,
             health: match health {
@@ -203,7 +223,10 @@ impl<D: Datapath> Controller<D> {
                 BackendState::Down | BackendState::Free => protocol::State::Down,
             },
             next_hop,
-            flows: self.census.by_backend.get(&granted.id).copied().unwrap_or(0),
+            flows: self.census.of_backend(granted.id),
+            active,
+            drift,
+            drain_ends_seconds: self.drain_left(service, (granted.id, granted.generation)),
             last_check: health.and_then(|(_, said)| said.map(str::to_owned)),
             counters: self.datapath.backend_traffic(granted.id)?.into(),
         })

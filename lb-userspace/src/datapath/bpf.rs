@@ -1,6 +1,6 @@
 //! The kernel's side of [`Datapath`]: typed handles on the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -12,21 +12,25 @@ use aya::{
 };
 use lb_common::{
     addr::Addr,
-    backend::{Backend, BackendState, BackendWord},
-    limits::SLOTS,
+    backend::{Backend, BackendLimits, BackendState, BackendWord},
     maps,
     next_hop::{Egress, VlanDevice},
     outcome::Outcome,
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    slot::{Slot, SlotBits},
     traffic::{Count, Traffic},
+    written::WrittenCount,
 };
 
-use crate::datapath::{Datapath, Snapshot, cpus, mapped::MappedArray};
+use crate::datapath::{
+    Datapath, SlotTable, Snapshot, board::Board, cpus, mapped::MappedArray, recall::Memory, usage,
+    written_table::WrittenTable,
+};
 
-/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h).
-const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP`, which lets slot tables differ in size (include/uapi/linux/bpf.h).
+const TABLE_FLAGS: u32 = 1 << 10 | 1 << 12;
 
-type SlotTable = Array<MapData, u32>;
+type TableMap = Array<MapData, u64>;
 
 /// The maps of a loaded program.
 pub struct BpfDatapath {
@@ -38,12 +42,15 @@ pub struct BpfDatapath {
     hairpins: HashMap<MapData, Addr, u32>,
     sources: Array<MapData, Addr>,
     vlan_devices: HashMap<MapData, u32, VlanDevice>,
-    switches: MappedArray,
-    slots: ArrayOfMaps<MapData, SlotTable>,
-    /// Stands in for the table of a service that is gone: names no backend.
-    empty: SlotTable,
+    board: Board,
+    slots: ArrayOfMaps<MapData, TableMap>,
     backends: Array<MapData, Backend>,
     words: MappedArray,
+    limits: MappedArray,
+    pub(super) written: WrittenTable,
+    pub(super) memory: Memory,
+    written_counts: PerCpuArray<MapData, u64>,
+    pub(super) service_rates: Array<MapData, u64>,
     next_hops: Array<MapData, Egress>,
     outcomes: PerCpuArray<MapData, Count>,
     service_traffic: PerCpuArray<MapData, Traffic>,
@@ -57,21 +64,36 @@ impl BpfDatapath {
     /// When the object lacks one of them or has it in another shape.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let words: Array<MapData, u64> = take(ebpf, maps::BACKEND_WORDS)?;
-        let switches: Array<MapData, u32> = take(ebpf, maps::SWITCHES)?;
+        let limits: Array<MapData, u64> = take(ebpf, maps::BACKEND_LIMITS)?;
+        let board: Array<MapData, u64> = take(ebpf, maps::SWITCHES)?;
+        let board = MappedArray::new(board.map().fd(), board.len())?;
+        let vips: HashMap<MapData, Addr, Vip> = take(ebpf, maps::VIPS)?;
+        let known: Result<Vec<Addr>, MapError> = vips.keys().collect();
         Ok(Self {
+            board: Board::new(board, known.context("read the VIPs")?),
+            vips,
             services: take(ebpf, maps::SERVICES)?,
-            vips: take(ebpf, maps::VIPS)?,
             networks: take(ebpf, maps::NETWORKS)?,
             ports: take(ebpf, maps::PORTS)?,
             quic_servers: take(ebpf, maps::QUIC_SERVERS)?,
             hairpins: take(ebpf, maps::HAIRPINS)?,
             sources: take(ebpf, maps::SOURCES)?,
             vlan_devices: take(ebpf, maps::VLAN_DEVICES)?,
-            switches: MappedArray::new(switches.map().fd(), switches.len())?,
             slots: take(ebpf, maps::SLOTS)?,
-            empty: SlotTable::create(SLOTS, MMAPABLE).context("make a slot table")?,
             backends: take(ebpf, maps::BACKENDS)?,
             words: MappedArray::new(words.map().fd(), words.len())?,
+            limits: MappedArray::new(limits.map().fd(), limits.len())?,
+            written: WrittenTable::of(
+                &take(ebpf, maps::WRITTEN)?,
+                &take(ebpf, maps::WRITTEN_FOR)?,
+                [
+                    &take(ebpf, maps::BACKEND_LOADS)?,
+                    &take(ebpf, maps::SERVICE_LOADS)?,
+                ],
+            )?,
+            memory: Memory::new(ebpf)?,
+            written_counts: take(ebpf, maps::WRITTEN_COUNTS)?,
+            service_rates: take(ebpf, maps::SERVICE_RATES)?,
             next_hops: take(ebpf, maps::NEXT_HOPS)?,
             outcomes: take(ebpf, maps::OUTCOMES)?,
             service_traffic: take(ebpf, maps::SERVICE_TRAFFIC)?,
@@ -81,13 +103,15 @@ impl BpfDatapath {
 
     fn read_backends(&self, snapshot: &mut Snapshot) -> Result<()> {
         for id in 1..self.backends.len() {
-            let word = BackendWord(self.words.load(id));
+            let word = BackendWord(self.words.load(id as usize));
             if word.generation() != 0 {
                 snapshot.generations.insert(id, word.generation());
             }
             if word.state() != BackendState::Free {
                 let backend = self.backends.get(&id, 0).context("read the backends")?;
                 snapshot.backends.insert(id, (backend, word));
+                let limits = BackendLimits(self.limits.load(id as usize));
+                snapshot.limits.insert(id, limits);
             }
         }
         for index in 1..self.next_hops.len() {
@@ -97,6 +121,17 @@ impl BpfDatapath {
             }
         }
         Ok(())
+    }
+
+    /// The map of a service's slot table, and its words.
+    fn table_map(&self, service: u32) -> Result<Option<(TableMap, MappedArray)>> {
+        let map = match self.slots.get(&service, 0) {
+            // No service has had the id before.
+            Err(error) if is_missing(&error) => return Ok(None),
+            map => map.with_context(|| format!("open the slot table of service {service}"))?,
+        };
+        let mapped = MappedArray::new(map.map().fd(), map.len())?;
+        Ok(Some((map, mapped)))
     }
 
     fn read_sources(&self) -> Result<BTreeMap<u32, Addr>> {
@@ -122,7 +157,7 @@ impl Datapath for BpfDatapath {
             hairpins: all(self.hairpins.iter()).context("read the hairpins")?,
             sources: self.read_sources()?,
             vlan_devices: all(self.vlan_devices.iter()).context("read the VLAN devices")?,
-            switches: self.switches.load_half(0),
+            switches: self.board.switches(),
             ..Snapshot::default()
         };
         self.read_backends(&mut snapshot)?;
@@ -136,7 +171,11 @@ impl Datapath for BpfDatapath {
     }
 
     fn set_word(&mut self, id: u32, word: BackendWord) {
-        self.words.store(id, word.0);
+        self.words.store(id as usize, word.0);
+    }
+
+    fn set_limits(&mut self, id: u32, limits: BackendLimits) {
+        self.limits.store(id as usize, limits.0);
     }
 
     fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()> {
@@ -145,65 +184,92 @@ impl Datapath for BpfDatapath {
             .with_context(|| format!("write next hop {index}"))
     }
 
-    fn has_table(&self, service: u32, slots: &[u32]) -> bool {
-        // One that cannot be read, or is none yet, is simply written.
-        let table = self.slots.get(&service, 0).ok();
-        let mapped = table.and_then(|table| MappedArray::new(table.map().fd(), SLOTS).ok());
-        mapped.is_some_and(|mapped| mapped.holds(slots))
+    fn table(&self, service: u32) -> Result<SlotTable> {
+        match self.table_map(service)? {
+            Some((_, mapped)) => Ok(SlotTable::of_words(mapped.all())),
+            None => Ok(SlotTable::empty(SlotBits::MIN)),
+        }
     }
 
-    fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()> {
-        let table = SlotTable::create(SLOTS, MMAPABLE).context("make a slot table")?;
-        MappedArray::new(table.map().fd(), SLOTS)?.fill(slots);
+    fn put_table(&mut self, service: u32, table: &SlotTable) -> Result<()> {
+        let room = u32::try_from(table.room()).context("make a slot table")?;
+        let map = TableMap::create(room, TABLE_FLAGS).context("make a slot table")?;
+        MappedArray::new(map.map().fd(), room)?.fill(table.words());
         self.slots
-            .set(service, &table, 0)
+            .set(service, &map, 0)
             .with_context(|| format!("swap the slot table of service {service}"))
     }
 
+    fn store_slots(&mut self, service: u32, changes: &[(u32, Slot)]) -> Result<()> {
+        if let Some((_, mapped)) = self.table_map(service)? {
+            for &(index, slot) in changes {
+                mapped.store(index as usize, slot.0);
+            }
+        }
+        Ok(())
+    }
+
     fn clear_table(&mut self, service: u32) -> Result<()> {
-        self.slots
-            .set(service, &self.empty, 0)
+        self.put_table(service, &SlotTable::empty(SlotBits::MIN))
             .with_context(|| format!("clear the slot table of service {service}"))
     }
 
     fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<()> {
         self.services
             .insert(key, service, 0)
-            .with_context(|| format!("write service {}", service.id))
+            .with_context(|| format!("write service {}", service.id))?;
+        self.board.changed();
+        Ok(())
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<()> {
-        gone(self.services.remove(key)).context("remove a service")
+        gone(self.services.remove(key)).context("remove a service")?;
+        self.board.changed();
+        Ok(())
     }
 
     fn put_vip(&mut self, address: &Addr, vip: &Vip) -> Result<()> {
-        self.vips.insert(address, vip, 0).context("write a VIP")
+        self.board.add_vip(*address);
+        self.vips.insert(address, vip, 0).context("write a VIP")?;
+        self.board.changed();
+        Ok(())
     }
 
     fn remove_vip(&mut self, address: &Addr) -> Result<()> {
-        gone(self.vips.remove(address)).context("remove a VIP")
+        gone(self.vips.remove(address)).context("remove a VIP")?;
+        self.board.remove_vip(address);
+        self.board.changed();
+        Ok(())
     }
 
     fn put_network(&mut self, prefix_len: u32, base: &Addr, vip: &Vip) -> Result<()> {
         let key = lpm_trie::Key::new(prefix_len, *base);
-        self.networks.insert(&key, vip, 0).context("write a network")
+        self.networks.insert(&key, vip, 0).context("write a network")?;
+        self.board.changed();
+        Ok(())
     }
 
     fn remove_network(&mut self, prefix_len: u32, base: &Addr) -> Result<()> {
         let key = lpm_trie::Key::new(prefix_len, *base);
-        gone(self.networks.remove(&key)).context("remove a network")
+        gone(self.networks.remove(&key)).context("remove a network")?;
+        self.board.changed();
+        Ok(())
     }
 
     fn put_ports(&mut self, prefix_len: u32, first: &PortKey, service: &Service) -> Result<()> {
         let key = lpm_trie::Key::new(prefix_len, *first);
         self.ports
             .insert(&key, service, 0)
-            .with_context(|| format!("write ports of service {}", service.id))
+            .with_context(|| format!("write ports of service {}", service.id))?;
+        self.board.changed();
+        Ok(())
     }
 
     fn remove_ports(&mut self, prefix_len: u32, first: &PortKey) -> Result<()> {
         let key = lpm_trie::Key::new(prefix_len, *first);
-        gone(self.ports.remove(&key)).context("remove ports")
+        gone(self.ports.remove(&key)).context("remove ports")?;
+        self.board.changed();
+        Ok(())
     }
 
     fn put_quic_server(&mut self, server: &QuicServerKey, backend: u32) -> Result<()> {
@@ -243,19 +309,54 @@ impl Datapath for BpfDatapath {
     }
 
     fn set_switches(&mut self, switches: u32) {
-        self.switches.fill(&[switches]);
+        self.board.set_switches(switches);
     }
 
-    fn reset_service_traffic(&mut self, id: u32) -> Result<()> {
+    fn reset_service(&mut self, id: u32) -> Result<()> {
+        self.written.loads().1.store(id as usize, 0);
+        self.service_rates
+            .set(id, 0, 0)
+            .context("reset a service's rate")?;
         self.service_traffic
             .set(id, zeros()?, 0)
             .context("reset a service's counters")
     }
 
-    fn reset_backend_traffic(&mut self, id: u32) -> Result<()> {
+    fn reset_backend(&mut self, id: u32) -> Result<()> {
+        self.written.loads().0.store(id as usize, 0);
         self.backend_traffic
             .set(id, zeros()?, 0)
             .context("reset a backend's counters")
+    }
+
+    fn backend_load(&self, id: u32) -> u64 {
+        counted(self.written.loads().0.load(id as usize))
+    }
+
+    fn add_backend_load(&mut self, id: u32, by: i64) {
+        self.written.loads().0.add(id as usize, by);
+    }
+
+    fn add_service_load(&mut self, id: u32, by: i64) {
+        self.written.loads().1.add(id as usize, by);
+    }
+
+    fn purge_written(&mut self, backends: &BTreeSet<u32>) {
+        self.written.purge(backends);
+    }
+
+    fn written_counts(&self) -> Result<Vec<u64>> {
+        let sum = |count: &WrittenCount| {
+            let values = self.written_counts.get(&count.wire().into(), 0)?;
+            Ok(values.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count)))
+        };
+        let counts: Result<_, MapError> = WrittenCount::ALL.iter().map(sum).collect();
+        counts.context("read the counts of written flows")
+    }
+
+    fn table_memory(&self, services: &[u32]) -> u64 {
+        let tables = services.iter().filter_map(|&id| self.slots.get(&id, 0).ok());
+        tables.filter_map(|table| usage::of(table.map().fd()).ok()).sum()
     }
 
     fn outcomes(&self) -> Result<Vec<Count>> {
@@ -312,13 +413,25 @@ fn prefixes<K: Ord + Pod, V>(
 /// An entry that is not there is removed already.
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
         other => other,
     }
 }
 
-fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
+pub(super) fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::NotFound,
+        MapError::KeyNotFound => true,
+        _ => false,
+    }
+}
+
+/// A count that was taken off more often than put on, if only for a moment, is none.
+pub(super) fn counted(load: u64) -> u64 {
+    if load >> 63 == 0 { load } else { 0 }
+}
+
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
     let map = ebpf
         .take_map(name)
         .with_context(|| format!("the BPF object has no map {name}"))?;

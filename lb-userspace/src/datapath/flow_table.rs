@@ -13,13 +13,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::{
-    conn::{Flow, Reply, Timeouts},
+    conn::{Flow, FlowState, Reply, Timeouts},
     flow::FlowKey,
     maps,
 };
-use nix::time::{ClockId, clock_gettime};
 
-use crate::datapath::pins::Pins;
+use crate::datapath::{pins::Pins, written_table::WrittenTable};
 
 /// How long after its end a flow is removed: a packet on its way through the program at that moment must not lose the entry
 /// that it has just found alive.
@@ -39,10 +38,13 @@ pub struct FlowTable {
 
 /// How many flows are remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    pub total: u64,
+pub struct FlowCensus {
     /// By backend id.
     pub by_backend: BTreeMap<u32, u64>,
+    /// Those that are not over, by backend id.
+    pub active: BTreeMap<u32, u64>,
+    /// The same by service id.
+    pub active_of_services: BTreeMap<u32, u64>,
 }
 
 impl FlowTable {
@@ -71,20 +73,19 @@ impl FlowTable {
         })
     }
 
-    /// Counts the living flows and removes the others.
+    /// Counts the living flows and removes the others, which are then no load any more.
     ///
     /// # Errors
     /// When the tables cannot be read.
-    pub fn sweep(&mut self) -> Result<Census> {
-        let now = now()?;
-        let (census, ended) = self.sweep_flows(now)?;
+    pub fn sweep(&mut self, now: u64, written: &WrittenTable) -> Result<FlowCensus> {
+        let (census, ended) = self.sweep_flows(now, written)?;
         self.sweep_replies(&ended)?;
         Ok(census)
     }
 
     /// Counts the living flows and removes the others, which it gives.
-    fn sweep_flows(&mut self, now: u64) -> Result<(Census, HashSet<FlowKey>)> {
-        let mut census = Census::default();
+    fn sweep_flows(&mut self, now: u64, written: &WrittenTable) -> Result<(FlowCensus, HashSet<FlowKey>)> {
+        let mut census = FlowCensus::default();
         let mut ended = HashSet::new();
         for key in walk(self.flows.keys(), self.capacity)? {
             let Ok(flow) = self.flows.get(&key, 0) else {
@@ -92,11 +93,12 @@ impl FlowTable {
             };
             if self.is_over(&flow, now) {
                 // An entry that the LRU has taken meanwhile is gone already.
-                drop(self.flows.remove(&key));
+                if self.flows.remove(&key).is_ok() && is_active(&flow) {
+                    written.unload(flow.backend, flow.service);
+                }
                 ended.insert(key);
             } else {
-                census.total += 1;
-                *census.by_backend.entry(flow.backend).or_default() += 1;
+                census.count(&flow);
             }
         }
         Ok((census, ended))
@@ -129,16 +131,26 @@ impl FlowTable {
     }
 }
 
+impl FlowCensus {
+    fn count(&mut self, flow: &Flow) {
+        *self.by_backend.entry(flow.backend).or_default() += 1;
+        if is_active(flow) {
+            *self.active.entry(flow.backend).or_default() += 1;
+            *self.active_of_services.entry(flow.service).or_default() += 1;
+        }
+    }
+}
+
+/// Whether the counters of active flows count it.
+pub(super) fn is_active(flow: &Flow) -> bool {
+    let state = u8::try_from(flow.state).ok().and_then(FlowState::from_wire);
+    state.is_some_and(|state| !state.is_over())
+}
+
 /// All keys of a table. A walk that loses its place because an entry went away begins anew, so it needs an end of its own.
-fn walk(
+pub(super) fn walk(
     keys: impl Iterator<Item = Result<FlowKey, MapError>>,
     capacity: usize,
 ) -> Result<HashSet<FlowKey>, MapError> {
     keys.take(2 * capacity).collect()
-}
-
-/// The clock that the program stamps flows with.
-fn now() -> Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("read the monotonic clock")?;
-    Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }

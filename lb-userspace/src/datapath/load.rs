@@ -5,28 +5,24 @@ use std::io;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{MapError, MapInfo, MapType},
+    maps::{MapError, MapInfo},
     programs::{Program, ProgramError, Xdp},
 };
 use lb_common::{
-    addr::Addr,
-    backend::Backend,
-    conn::{Flow, Fragment, FragmentKey, Reply, Timeouts},
-    flow::FlowKey,
-    limits,
+    conn::Timeouts,
     maps::{self, PINNED},
-    next_hop::{Egress, VlanDevice},
-    outcome::Outcome,
-    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
     settings::{Options, Outer, Own, Translation},
-    traffic::{Count, Traffic},
+    written::WrittenTimeouts,
 };
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::datapath::{
     cpus,
     pins::{self, Pins},
+    shapes::{self, Room, Shape},
 };
+
+pub use shapes::Capacity;
 
 /// The BPF object, built with this binary.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb-xdp"));
@@ -46,50 +42,12 @@ pub struct Settings {
     pub log_packets: bool,
 }
 
-/// How much the maps hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    pub flows: u32,
-    pub backends: u32,
-    pub services: u32,
-}
-
-/// One map's type, sizes and capacity.
-struct Shape {
-    name: &'static str,
-    kind: MapType,
-    key: usize,
-    value: usize,
-    room: Room,
-}
-
-/// How many entries a map has: those that a limit asks for, and some that no limit counts.
-#[derive(Clone, Copy)]
-struct Room {
-    limit: &'static str,
-    asked: u32,
-    /// Entries for each that is asked for.
-    each: u32,
-    more: u32,
-}
-
-impl Room {
-    fn entries(self) -> u32 {
-        self.asked * self.each + self.more
-    }
-
-    /// The limit that a map of so many entries was made for.
-    fn made_for(self, entries: u32) -> u32 {
-        entries.saturating_sub(self.more) / self.each.max(1)
-    }
-}
-
 /// Loads the program and its maps; maps that are pinned already are taken over with what they hold.
 ///
 /// # Errors
 /// When pinned maps have other sizes than the settings ask for, or the kernel refuses program or maps.
 pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
-    let shapes = shapes(settings.capacity, cpus::possible()?);
+    let shapes = shapes::all(settings.capacity, cpus::possible()?);
     for shape in &shapes {
         check_pinned(pins, shape)?;
     }
@@ -98,6 +56,8 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
     } else {
         0
     };
+    let remembered = shapes::remembered(settings.capacity);
+    let written_timeouts = WrittenTimeouts::new(&settings.timeouts);
     let mut loader = EbpfLoader::new();
     loader
         .override_global(maps::HASH_KEY, &settings.hash_key, true)
@@ -105,11 +65,16 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
         .override_global(maps::OPTIONS, &settings.options, true)
         .override_global(maps::OWN, &settings.own, true)
         .override_global(maps::OUTER, &settings.outer, true)
+        .override_global(maps::REMEMBERED, &remembered, true)
+        .override_global(maps::WRITTEN_TIMEOUTS, &written_timeouts, true)
         .override_global(maps::TRANSLATION, &settings.translation, true)
         .override_global(aya_log::LEVEL, &level, true);
     for shape in &shapes {
         loader.map_max_entries(shape.name, shape.room.entries());
     }
+    loader
+        .map_max_entries(maps::TURNS, settings.capacity.services)
+        .map_max_entries(maps::FOUND, shapes::found(settings.capacity));
     for name in PINNED {
         loader.map_pin_path(name, pins.map(name));
     }
@@ -162,100 +127,6 @@ pub fn pin_program(ebpf: &mut Ebpf, pins: &Pins) -> Result<()> {
     pins::replace(&pins.program(), |path| {
         program.pin(path).context("pin the program")
     })
-}
-
-/// How many fragmented packets are remembered. Each CPU takes up to 128 free entries at once (`LOCAL_FREE_TARGET` in
-/// kernel/bpf/bpf_lru_list.c), and those that find none left throw out each other's.
-fn fragments(cpus: u32) -> u32 {
-    limits::FRAGMENTS.max(cpus.saturating_mul(2 * 128))
-}
-
-fn shapes(capacity: Capacity, cpus: u32) -> Vec<Shape> {
-    let Capacity {
-        flows,
-        backends,
-        services,
-    } = capacity;
-    let shape = |name, kind, key, value, room| Shape {
-        name,
-        kind,
-        key,
-        value,
-        room,
-    };
-    let room = |limit, asked, each, more| Room {
-        limit,
-        asked,
-        each,
-        more,
-    };
-    let (of_flows, of_services) = (room("flows", flows, 1, 0), room("services", services, 1, 0));
-    let of_vips = room("services", services, limits::VIPS_PER_SERVICE, 0);
-    let of_ports = room("services", services, limits::PORTS_PER_SERVICE, 0);
-    // Id 0 is no backend, index 0 no next hop.
-    let (of_backends, of_hops) = (room("backends", backends, 1, 1), room("backends", backends, 2, 1));
-    let of_addresses = room("backends", backends, 1, 0);
-    // No limit: another number is another layout.
-    let fixed = |entries| room("", 0, 0, entries);
-    #[expect(clippy::cast_possible_truncation, reason = "an enum of one byte")]
-    let of_outcomes = fixed(Outcome::ALL.len() as u32);
-    let (word, index) = (size_of::<u64>(), size_of::<u32>());
-    let (address, flow) = (size_of::<Addr>(), size_of::<FlowKey>());
-    let (service, traffic) = (size_of::<Service>(), size_of::<Traffic>());
-    // An LPM trie's key has the length of the prefix before it.
-    let (network, ports) = (index + address, index + size_of::<PortKey>());
-    use MapType::{Array, ArrayOfMaps, Hash, LpmTrie, LruHash, PerCpuArray};
-    vec![
-        shape(maps::SERVICES, Hash, size_of::<ServiceKey>(), service, of_vips),
-        shape(maps::VIPS, Hash, address, size_of::<Vip>(), of_vips),
-        shape(
-            maps::NETWORKS,
-            LpmTrie,
-            network,
-            size_of::<Vip>(),
-            fixed(limits::NETWORKS),
-        ),
-        shape(maps::PORTS, LpmTrie, ports, service, of_ports),
-        shape(
-            maps::QUIC_SERVERS,
-            Hash,
-            size_of::<QuicServerKey>(),
-            index,
-            of_addresses,
-        ),
-        shape(maps::SWITCHES, Array, index, index, fixed(1)),
-        shape(maps::HAIRPINS, Hash, address, index, of_addresses),
-        shape(maps::SOURCES, Array, index, address, fixed(2 * limits::SOURCES)),
-        shape(
-            maps::VLAN_DEVICES,
-            Hash,
-            index,
-            size_of::<VlanDevice>(),
-            fixed(limits::VLAN_DEVICES),
-        ),
-        shape(
-            maps::FRAGMENTS,
-            LruHash,
-            size_of::<FragmentKey>(),
-            size_of::<Fragment>(),
-            fixed(fragments(cpus)),
-        ),
-        shape(maps::SLOTS, ArrayOfMaps, index, index, of_services),
-        shape(maps::BACKENDS, Array, index, size_of::<Backend>(), of_backends),
-        shape(maps::BACKEND_WORDS, Array, index, word, of_backends),
-        shape(maps::NEXT_HOPS, Array, index, size_of::<Egress>(), of_hops),
-        shape(maps::FLOWS, LruHash, flow, size_of::<Flow>(), of_flows),
-        shape(maps::REPLIES, LruHash, flow, size_of::<Reply>(), of_flows),
-        shape(
-            maps::OUTCOMES,
-            PerCpuArray,
-            index,
-            size_of::<Count>(),
-            of_outcomes,
-        ),
-        shape(maps::SERVICE_TRAFFIC, PerCpuArray, index, traffic, of_services),
-        shape(maps::BACKEND_TRAFFIC, PerCpuArray, index, traffic, of_backends),
-    ]
 }
 
 /// A pinned map is used as it is, so it must be what the program expects.
@@ -341,34 +212,13 @@ pub(crate) fn refused(error: ProgramError) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    fn shapes() -> Vec<Shape> {
-        let capacity = Capacity {
-            flows: 4096,
-            backends: 16,
-            services: 4,
-        };
-        super::shapes(capacity, 4)
-    }
-
-    #[test]
-    fn no_cpu_starves_another_of_fragments() {
-        assert_eq!([1, 32, 33, 512].map(fragments), [8192, 8192, 8448, 131_072]);
-    }
-
-    #[test]
-    fn a_map_tells_the_limit_that_it_was_made_for() {
-        for Shape { name, room, .. } in shapes() {
-            assert_eq!(room.made_for(room.entries()), room.asked, "{name}");
-        }
-    }
-
     #[test]
     fn a_map_without_memory_names_its_limit() {
         let error = |name: &str, errno| {
             let io_error = io::Error::from_raw_os_error(errno);
             let name = name.to_owned();
             let error = EbpfError::MapError(MapError::CreateError { name, io_error });
-            not_made(error, &shapes()).to_string()
+            not_made(error, &shapes::tests::shapes()).to_string()
         };
         let expected = "limits.backends: no memory for the map NEXT_HOPS of 33 entries: lower the limit";
         assert_eq!(error("NEXT_HOPS", 12), expected);

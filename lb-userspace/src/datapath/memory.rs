@@ -1,26 +1,43 @@
 //! A data plane without a kernel, for tests of the control loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use lb_common::{
     addr::Addr,
-    backend::{Backend, BackendState, BackendWord},
+    backend::{Backend, BackendLimits, BackendState, BackendWord},
+    conn::{Flow, Reply},
+    flow::FlowKey,
     next_hop::{Egress, VlanDevice},
     outcome::Outcome,
+    rate::SourceKey,
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    slot::{Slot, SlotBits},
     traffic::{Count, Traffic},
+    written::{Entry, WAYS, WrittenCount},
 };
 
-use crate::datapath::{Datapath, Snapshot};
+use crate::datapath::{Datapath, Recall, SlotTable, Snapshot};
 
 /// Keeps what it is told.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDatapath {
     pub snapshot: Snapshot,
     pub words: BTreeMap<u32, BackendWord>,
-    pub tables: BTreeMap<u32, Vec<u32>>,
+    pub tables: BTreeMap<u32, SlotTable>,
     pub tables_written: u32,
+    /// Stores of single slots.
+    pub slots_written: usize,
+    /// Active flows, by backend and by service.
+    pub loads: BTreeMap<u32, i64>,
+    pub service_loads: BTreeMap<u32, i64>,
+    /// Backends whose written flows have been forgotten, in order.
+    pub purged: Vec<u32>,
+    /// What the program would remember, for [`Recall`].
+    pub flows: BTreeMap<FlowKey, Flow>,
+    pub replies: BTreeMap<FlowKey, Reply>,
+    pub written: BTreeMap<u64, Entry>,
+    pub now: u64,
     /// Fails the write of a slot table, as a kernel without memory does.
     pub out_of_memory: bool,
 }
@@ -35,6 +52,8 @@ impl Datapath for MemoryDatapath {
                 _ => drop(snapshot.backends.remove(&id)),
             }
         }
+        let backends = &snapshot.backends;
+        snapshot.limits.retain(|id, _| backends.contains_key(id));
         Ok(snapshot)
     }
 
@@ -49,21 +68,34 @@ impl Datapath for MemoryDatapath {
         self.words.insert(id, word);
     }
 
+    fn set_limits(&mut self, id: u32, limits: BackendLimits) {
+        self.snapshot.limits.insert(id, limits);
+    }
+
     fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()> {
         self.snapshot.next_hops.insert(index, *way);
         Ok(())
     }
 
-    fn has_table(&self, service: u32, slots: &[u32]) -> bool {
-        self.tables.get(&service).is_some_and(|table| table == slots)
+    fn table(&self, service: u32) -> Result<SlotTable> {
+        let table = self.tables.get(&service).cloned();
+        Ok(table.unwrap_or_else(|| SlotTable::empty(SlotBits::MIN)))
     }
 
-    fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()> {
+    fn put_table(&mut self, service: u32, table: &SlotTable) -> Result<()> {
         if self.out_of_memory {
             bail!("make a slot table: out of memory");
         }
-        self.tables.insert(service, slots.to_vec());
+        self.tables.insert(service, table.clone());
         self.tables_written += 1;
+        Ok(())
+    }
+
+    fn store_slots(&mut self, service: u32, changes: &[(u32, Slot)]) -> Result<()> {
+        if let Some(table) = self.tables.get_mut(&service) {
+            table.store(changes);
+            self.slots_written += changes.len();
+        }
         Ok(())
     }
 
@@ -154,12 +186,40 @@ impl Datapath for MemoryDatapath {
         self.snapshot.switches = switches;
     }
 
-    fn reset_service_traffic(&mut self, _: u32) -> Result<()> {
+    fn reset_service(&mut self, id: u32) -> Result<()> {
+        self.service_loads.remove(&id);
         Ok(())
     }
 
-    fn reset_backend_traffic(&mut self, _: u32) -> Result<()> {
+    fn reset_backend(&mut self, id: u32) -> Result<()> {
+        self.loads.remove(&id);
         Ok(())
+    }
+
+    fn backend_load(&self, id: u32) -> u64 {
+        let load = self.loads.get(&id).copied().unwrap_or(0);
+        u64::try_from(load).unwrap_or(0)
+    }
+
+    fn add_backend_load(&mut self, id: u32, by: i64) {
+        *self.loads.entry(id).or_default() += by;
+    }
+
+    fn add_service_load(&mut self, id: u32, by: i64) {
+        *self.service_loads.entry(id).or_default() += by;
+    }
+
+    fn purge_written(&mut self, backends: &BTreeSet<u32>) {
+        self.purged.extend(backends);
+    }
+
+    fn written_counts(&self) -> Result<Vec<u64>> {
+        Ok(vec![0; WrittenCount::ALL.len()])
+    }
+
+    fn table_memory(&self, services: &[u32]) -> u64 {
+        let tables = services.iter().filter_map(|id| self.tables.get(id));
+        tables.map(|table| 8 * table.room() as u64).sum()
     }
 
     fn outcomes(&self) -> Result<Vec<Count>> {
@@ -172,5 +232,38 @@ impl Datapath for MemoryDatapath {
 
     fn backend_traffic(&self, _: u32) -> Result<Traffic> {
         Ok(Traffic::default())
+    }
+}
+
+impl Recall for MemoryDatapath {
+    fn clock(&self) -> Result<u64> {
+        Ok(self.now)
+    }
+
+    fn flow(&self, client: &FlowKey) -> Result<Option<Flow>> {
+        Ok(self.flows.get(client).copied())
+    }
+
+    fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>> {
+        Ok(self.replies.get(backend).copied())
+    }
+
+    fn bucket(&self, hash: u64) -> [Entry; WAYS] {
+        let mut bucket = [Entry::default(); WAYS];
+        bucket[0] = self.written.get(&hash).copied().unwrap_or_default();
+        bucket
+    }
+
+    fn service_load(&self, id: u32) -> u64 {
+        let load = self.service_loads.get(&id).copied().unwrap_or(0);
+        u64::try_from(load).unwrap_or(0)
+    }
+
+    fn service_rate(&self, _: u32) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn source_rate(&self, _: &SourceKey) -> Result<Option<u64>> {
+        Ok(None)
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, `memory` a double for tests without one. Around the
 //! kernel's: [`preflight`] (can this host do it at all?), [`cpus`] (how many it has), [`pins`] (what outlives the agent), [`interfaces`] (what they ask of the
-//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), [`attach`] (interfaces), [`mapped`] (arrays in our memory) and [`flow_table`] (ageing and counting flows).
+//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), `shapes` (how large those are), [`attach`] (interfaces), [`mapped`] (arrays in our memory), [`slot_table`] (who has which flows) [`flow_table`] and [`written_table`] (ageing and counting flows), [`sweep`] (both), [`recall`] (single flows), [`records`] (lists of them).
 
 pub mod attach;
+mod board;
 pub mod bpf;
 pub mod cpus;
 pub mod flow_table;
@@ -16,17 +17,28 @@ pub mod memory;
 pub mod nics;
 pub mod pins;
 pub mod preflight;
+pub mod recall;
+pub mod records;
+mod shapes;
+pub mod slot_table;
+pub mod sweep;
+pub mod usage;
+pub mod written_table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use lb_common::{
     addr::Addr,
-    backend::{Backend, BackendWord},
+    backend::{Backend, BackendLimits, BackendWord},
     next_hop::{Egress, VlanDevice},
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    slot::Slot,
     traffic::{Count, Traffic},
 };
+
+pub use recall::Recall;
+pub use slot_table::SlotTable;
 
 /// What the data plane holds of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +61,8 @@ pub struct Snapshot {
     pub switches: u32,
     /// Backends in use (their word is not free), by id.
     pub backends: BTreeMap<u32, (Backend, BackendWord)>,
+    /// Of the same backends.
+    pub limits: BTreeMap<u32, BackendLimits>,
     /// Generations of all ids that have ever been given out, by id.
     pub generations: BTreeMap<u32, u32>,
     /// Next hops in use, by index.
@@ -56,17 +70,21 @@ pub struct Snapshot {
 }
 
 /// The data plane's tables. One writer: the control loop.
-pub trait Datapath {
+pub trait Datapath: Recall {
     /// Reads everything back, as an agent does that finds pins of an earlier one.
     fn snapshot(&self) -> Result<Snapshot>;
     fn put_backend(&mut self, id: u32, backend: &Backend) -> Result<()>;
     /// One store; the next packet sees it.
     fn set_word(&mut self, id: u32, word: BackendWord);
+    /// One store; the next new flow sees it.
+    fn set_limits(&mut self, id: u32, limits: BackendLimits);
     fn put_next_hop(&mut self, index: u32, way: &Egress) -> Result<()>;
-    /// Whether the service's slot table is this one already.
-    fn has_table(&self, service: u32, slots: &[u32]) -> bool;
+    /// The service's slot table; an empty one if it has none.
+    fn table(&self, service: u32) -> Result<SlotTable>;
     /// Puts a whole slot table in place of the service's old one; packets see the one or the other.
-    fn put_table(&mut self, service: u32, slots: &[u32]) -> Result<()>;
+    fn put_table(&mut self, service: u32, table: &SlotTable) -> Result<()>;
+    /// Changes single slots of the service's table, each by one store.
+    fn store_slots(&mut self, service: u32, changes: &[(u32, Slot)]) -> Result<()>;
     /// Frees the service's slot table.
     fn clear_table(&mut self, service: u32) -> Result<()>;
     fn put_service(&mut self, key: &ServiceKey, service: &Service) -> Result<()>;
@@ -88,9 +106,22 @@ pub trait Datapath {
     fn remove_vlan_device(&mut self, ifindex: u32) -> Result<()>;
     /// One store; the next packet sees it.
     fn set_switches(&mut self, switches: u32);
-    /// Sets the counters of a service that is new under its id to zero.
-    fn reset_service_traffic(&mut self, id: u32) -> Result<()>;
-    fn reset_backend_traffic(&mut self, id: u32) -> Result<()>;
+    /// Sets the counters of a service that is new under its id to zero, its active flows and its rate too.
+    fn reset_service(&mut self, id: u32) -> Result<()>;
+    /// The same of a backend.
+    fn reset_backend(&mut self, id: u32) -> Result<()>;
+    /// Active flows of a backend, where they are counted.
+    fn backend_load(&self, id: u32) -> u64;
+    /// Corrects the count.
+    fn add_backend_load(&mut self, id: u32, by: i64);
+    /// Corrects the count of a service's active flows.
+    fn add_service_load(&mut self, id: u32, by: i64);
+    /// Forgets the flows and clients that are written down for backends.
+    fn purge_written(&mut self, backends: &BTreeSet<u32>);
+    /// Counts in the order of [`lb_common::written::WrittenCount::ALL`].
+    fn written_counts(&self) -> Result<Vec<u64>>;
+    /// Bytes of kernel memory that the slot tables of services take.
+    fn table_memory(&self, services: &[u32]) -> u64;
     /// Counts by outcome, in the order of [`lb_common::outcome::Outcome::ALL`].
     fn outcomes(&self) -> Result<Vec<Count>>;
     fn service_traffic(&self, id: u32) -> Result<Traffic>;

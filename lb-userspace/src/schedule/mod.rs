@@ -1,22 +1,27 @@
-//! Schedulers: how a pool of backends fills a slot table. The data path turns a flow into a slot number and knows
-//! nothing of weights; all of that is here.
+//! Schedulers: how a pool of backends fills a slot table, and the order in which it stands behind the slots. The data path turns a
+//! flow into a slot number; what weights mean for that is here.
 //!
 //! A new scheduler is one file, a line in [`SCHEDULERS`] and an arm in [`of`].
 
 mod maglev;
+mod order;
+mod quotas;
+mod smooth;
 
 use std::fmt;
 
 pub use maglev::Maglev;
+pub use order::order;
+pub use smooth::Smooth;
 
 use crate::config::Algorithm;
 
 /// Every scheduler.
-pub const SCHEDULERS: &[&dyn Scheduler] = &[&Maglev];
+pub const SCHEDULERS: &[&dyn Scheduler] = &[&Maglev, &Smooth];
 
 /// Fills slot tables.
 pub trait Scheduler: fmt::Debug + Sync {
-    /// The name that the configuration uses.
+    /// What it is called.
     fn name(&self) -> &'static str;
 
     /// A table of `size` slots, each the id of a member, or [`NO_BACKEND`](lb_common::limits::NO_BACKEND) all through if
@@ -36,13 +41,25 @@ pub struct Member<'a> {
     pub id: u32,
     /// Share of the slots, relative to the others'; 0 for none.
     pub weight: u32,
+    /// Its place in the order of `failover`, before its weight; 0 comes first.
+    pub priority: u8,
 }
 
 /// The scheduler of an algorithm.
 #[must_use]
 pub fn of(algorithm: Algorithm) -> &'static dyn Scheduler {
     match algorithm {
-        Algorithm::Maglev => &Maglev,
+        Algorithm::RoundRobin => &Smooth,
+        Algorithm::Maglev
+        | Algorithm::Source
+        | Algorithm::Dest
+        | Algorithm::DestPort
+        | Algorithm::Bounded
+        | Algorithm::Random
+        | Algorithm::TwoChoices
+        | Algorithm::LeastConn
+        | Algorithm::First
+        | Algorithm::Failover => &Maglev,
     }
 }
 
@@ -51,15 +68,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_has_its_scheduler_in_the_table() {
-        assert_eq!(Algorithm::ALL.len(), SCHEDULERS.len());
+    fn every_scheduler_is_in_the_table_and_one_algorithm_needs_it() {
         for &algorithm in Algorithm::ALL {
-            assert_eq!(of(algorithm).name(), algorithm.name());
+            let name = of(algorithm).name();
             assert!(
-                SCHEDULERS
-                    .iter()
-                    .any(|scheduler| scheduler.name() == algorithm.name())
+                SCHEDULERS.iter().any(|scheduler| scheduler.name() == name),
+                "{name}"
             );
+        }
+        for scheduler in SCHEDULERS {
+            let mut users = Algorithm::ALL.iter().map(|&algorithm| of(algorithm).name());
+            assert!(users.any(|name| name == scheduler.name()));
         }
     }
 }

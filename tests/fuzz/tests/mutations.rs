@@ -54,7 +54,7 @@ struct Draws(u64, u64);
 impl Draws {
     fn below(&mut self, limit: usize) -> usize {
         self.1 += 1;
-        let drawn = siphash13([0x786c_6266, 0x757a_7a21], [self.0, self.1]);
+        let drawn = siphash13::<2, 0>([0x786c_6266, 0x757a_7a21], [self.0, self.1], 0);
         usize::try_from(drawn % limit.max(1) as u64).unwrap_or(0)
     }
 

@@ -60,7 +60,7 @@ pub(super) fn assemble(wanted: &LabBuilder) -> Result<Lab> {
     Wiring::wait_running(&switch, &plugs)?;
     let ports = plugs.iter().filter(|plug| plug.role == Role::Balancer);
     let ports: Vec<&str> = ports.map(|plug| plug.port).collect();
-    let stubs = stub::attach(&switch, &ports)?;
+    let stubs = stub::attach(&switch, if wanted.sends_from_xdp { &ports } else { &[] })?;
     let trunks = trunk
         .iter()
         .flat_map(|ns| ports.iter().map(move |port| (ns, port)));

@@ -24,6 +24,7 @@ pub struct LabBuilder {
     pub(super) mode: Mode,
     pub(super) forwarding: bool,
     pub(super) checksum_offload: bool,
+    pub(super) sends_from_xdp: bool,
     families: Families,
 }
 
@@ -40,6 +41,7 @@ impl Default for LabBuilder {
             mode: Mode::Nat,
             forwarding: true,
             checksum_offload: false,
+            sends_from_xdp: true,
             families: Families { v4: true, v6: false },
         }
     }
@@ -106,6 +108,12 @@ impl LabBuilder {
     /// ones, as they do on a host with containers. Off unless asked for.
     pub fn checksum_offload(mut self, on: bool) -> Self {
         self.checksum_offload = on;
+        self
+    }
+
+    /// Leaves out the stubs at the far ends of the balancer's cables, which cost something: for a balancer that is no XDP program.
+    pub fn without_stubs(mut self) -> Self {
+        self.sends_from_xdp = false;
         self
     }
 

@@ -17,6 +17,7 @@
 pub mod address;
 mod assemble;
 mod build;
+mod cpu_time;
 mod mode;
 mod plan;
 mod routes;

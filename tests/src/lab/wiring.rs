@@ -1,5 +1,6 @@
 //! Cables and addresses.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,6 +77,7 @@ impl Wiring {
     /// Builds the bridges and a veth pair per plug. With a trunk, the balancer's cables end there: in the switch's place it
     /// has `PORT-in`.
     pub fn switch(&self, switch: &Netns, plugs: &[Plug<'_>], trunk: Option<&Netns>) -> Result<()> {
+        no_switch_filters(switch)?;
         let mut lines = vec!["link set lo up".to_owned()];
         let mut bridges: Vec<&str> = plugs.iter().map(|plug| self.bridge(plug.seat.net)).collect();
         bridges.extend(["br-front", self.bridge(Net::Back)]);
@@ -206,6 +208,17 @@ impl Wiring {
             Net::Far => "br-far",
         }
     }
+}
+
+/// Keeps bridges out of netfilter, where the kernel takes their packets there too: it costs something, and switches do not.
+fn no_switch_filters(switch: &Netns) -> Result<()> {
+    for family in ["ip", "ip6"] {
+        let name = format!("net.bridge.bridge-nf-call-{family}tables");
+        if Path::new("/proc/sys").join(name.replace('.', "/")).exists() {
+            switch.sysctl(&[(&name, "0")])?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a device is up, with a carrier, and a bridge port forwards.

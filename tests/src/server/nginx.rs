@@ -15,7 +15,8 @@ use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves `/` and every other path with the host's name, `/health` with `ok`, and `/files/` from a directory.
+/// Serves `/` and every other path with the host's name, `/health` with `ok`, and `/files/` from a directory;
+/// takes uploads if it is told where to.
 #[derive(Debug)]
 pub struct Nginx {
     host: Host,
@@ -30,6 +31,7 @@ pub struct NginxBuilder {
     host: Host,
     ports: Vec<u16>,
     files: Option<PathBuf>,
+    uploads: Option<PathBuf>,
 }
 
 impl NginxBuilder {
@@ -38,6 +40,7 @@ impl NginxBuilder {
             host: host.clone(),
             ports: vec![80],
             files: None,
+            uploads: None,
         }
     }
 
@@ -53,6 +56,12 @@ impl NginxBuilder {
         self
     }
 
+    /// The directory whose `blocks` takes, and shows, what is put under `/blocks/`.
+    pub fn uploads(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.uploads = Some(dir.into());
+        self
+    }
+
     /// Starts it and waits until it accepts connections.
     pub fn start(self) -> Result<Nginx> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -62,7 +71,8 @@ impl NginxBuilder {
             .join(format!("nginx-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
         let files = self.files.unwrap_or_else(|| dir.clone());
-        let config = config(&self.host.name, &self.ports, &dir, &files);
+        let uploads = self.uploads.as_deref().map_or_else(String::new, uploads);
+        let config = config(&self.host.name, &self.ports, &dir, &files, &uploads);
         fs::write(dir.join("nginx.conf"), config).context("write nginx's configuration")?;
         let mut nginx = Nginx {
             host: self.host,
@@ -153,7 +163,15 @@ impl Nginx {
 /// While this file is there, `/health` answers 503.
 const UNHEALTHY: &str = "unhealthy";
 
-fn config(name: &str, ports: &[u16], dir: &Path, files: &Path) -> String {
+/// WebDAV's PUT, as nginx has it by itself.
+fn uploads(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "    location /blocks/ {{ root {dir}; dav_methods PUT; create_full_put_path on; client_max_body_size 64m; }}\n"
+    )
+}
+
+fn config(name: &str, ports: &[u16], dir: &Path, files: &Path, uploads: &str) -> String {
     let families: &[&str] = if preflight::has_ipv6() {
         &["0.0.0.0", "[::]"]
     } else {
@@ -190,7 +208,7 @@ http {{
       return 200 "ok\n";
     }}
     location /files/ {{ alias {files}/; }}
-  }}
+{uploads}  }}
 }}
 "#
     )

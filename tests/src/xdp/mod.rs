@@ -1,9 +1,14 @@
 //! XDP programs that the lab itself needs, by bpf(2) as it is: a few instructions need no compiler and no ELF file. Their links
 //! end with their descriptors, hence also when the owner is killed.
 //!
-//! [`stub`] lets frames that XDP sends arrive; [`trunk`] carries them over a VLAN.
+//! [`stub`] lets frames that XDP sends arrive; [`trunk`] carries them over a VLAN; [`live`] makes very many of them, [`flood`] of SYNs;
+//! [`arrivals`] counts them, and [`push`] sends them on with a header before them.
 
-pub(crate) mod stub;
+pub mod arrivals;
+mod flood;
+pub mod live;
+pub mod push;
+pub mod stub;
 pub(crate) mod trunk;
 
 use std::ffi::c_long;
@@ -12,7 +17,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
+/// Commands of bpf(2), and what they are given (include/uapi/linux/bpf.h).
+const BPF_MAP_CREATE: c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: c_long = 1;
 const BPF_PROG_LOAD: c_long = 5;
+const BPF_PROG_TEST_RUN: c_long = 10;
 const BPF_LINK_CREATE: c_long = 28;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
@@ -20,26 +29,30 @@ const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// Actions of XDP.
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
+/// Helpers that programs call.
+const PRANDOM: i32 = 7;
+const REDIRECT: i32 = 23;
+const ADJUST_HEAD: i32 = 44;
 
 fn load_program(program: &[Instruction]) -> io::Result<OwnedFd> {
-    let attributes = ProgLoad {
+    let mut attributes = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,
         insn_cnt: u32::try_from(program.len()).map_err(io::Error::other)?,
         insns: program.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
         ..ProgLoad::default()
     };
-    bpf(BPF_PROG_LOAD, &attributes)
+    opened(BPF_PROG_LOAD, &mut attributes)
 }
 
 fn link(program: &OwnedFd, index: u32) -> io::Result<OwnedFd> {
-    let attributes = LinkCreate {
+    let mut attributes = LinkCreate {
         prog_fd: program.as_raw_fd(),
         target_ifindex: index,
         attach_type: BPF_XDP,
         flags: XDP_FLAGS_DRV_MODE,
     };
-    bpf(BPF_LINK_CREATE, &attributes)
+    opened(BPF_LINK_CREATE, &mut attributes)
 }
 
 /// `struct bpf_insn`.
@@ -90,21 +103,25 @@ struct LinkCreate {
     flags: u32,
 }
 
-fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads size_of::<T> bytes from the reference and no more; the addresses that the two
-    // attribute types hold are of an instruction array and a C string that outlive the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
+/// A command that returns a descriptor.
+fn opened<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: what the attributes of these commands point to is an instruction array and a C string that outlive the call.
+    let fd = unsafe { call(command, attributes) }?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
+    // SAFETY: these commands return a new descriptor that nothing else knows of.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// bpf(2).
+///
+/// # Safety
+/// What the attributes point to must be as the command wants it.
+unsafe fn call<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
+    let (attributes, len) = (std::ptr::from_mut(attributes), size_of::<T>());
+    // SAFETY: the kernel reads and writes as many bytes at the reference as there are; for where they point to the caller answers.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, len) };
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: both commands return a new descriptor that nothing else knows of.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(result)
 }

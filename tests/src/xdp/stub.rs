@@ -14,12 +14,12 @@ use crate::netns::Netns;
 
 /// Keeps a stub attached.
 #[derive(Debug)]
-pub(crate) struct Stub {
+pub struct Stub {
     _link: OwnedFd,
 }
 
 /// Attaches a stub to each of the devices of `ns`.
-pub(crate) fn attach(ns: &Netns, devices: &[&str]) -> Result<Vec<Stub>> {
+pub fn attach(ns: &Netns, devices: &[&str]) -> Result<Vec<Stub>> {
     ns.run(|| {
         let program = load().context("load the XDP stub")?;
         let attached = devices.iter().map(|device| {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
 
-use super::{EXIT, Instruction, XDP_DROP, link, load_program};
+use super::{ADJUST_HEAD, EXIT, Instruction, REDIRECT, XDP_DROP, link, load_program};
 use crate::netns::Netns;
 
 /// A VLAN tag: TPID and TCI.
@@ -15,9 +15,6 @@ pub type Tag = (u16, u16);
 
 /// Length of the Ethernet addresses.
 const MACS: i16 = 12;
-/// `bpf_redirect` and `bpf_xdp_adjust_head` (include/uapi/linux/bpf.h).
-const REDIRECT: i32 = 23;
-const ADJUST_HEAD: i32 = 44;
 /// Stands for the way to the end, until that is known.
 const TO_DROP: i16 = i16::MAX;
 

@@ -4,6 +4,7 @@
 //! traffic.
 
 mod downloads;
+mod flood;
 mod fragments;
 mod hairpin;
 mod lanes;

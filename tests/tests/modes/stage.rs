@@ -45,14 +45,19 @@ impl Stage {
 
     /// How many packets have had an outcome.
     pub fn outcome(&self, name: &str) -> Result<u64> {
-        let status = self.agent.status()?;
-        let outcomes = status["outcomes"].as_array().into_iter().flatten();
-        let found = outcomes.filter(|outcome| outcome["name"] == name);
-        Ok(found.filter_map(|outcome| outcome["packets"].as_u64()).sum())
+        outcome(&self.agent, name)
     }
 }
 
-fn all_up(status: &Value) -> bool {
+/// How many packets have had an outcome.
+pub fn outcome(agent: &Agent, name: &str) -> Result<u64> {
+    let status = agent.status()?;
+    let outcomes = status["outcomes"].as_array().into_iter().flatten();
+    let found = outcomes.filter(|outcome| outcome["name"] == name);
+    Ok(found.filter_map(|outcome| outcome["packets"].as_u64()).sum())
+}
+
+pub fn all_up(status: &Value) -> bool {
     let services = status["services"].as_array().into_iter().flatten();
     let mut backends = services
         .flat_map(|service| service["backends"].as_array())

@@ -18,7 +18,7 @@ fn service(lab: &Lab, check: &str) -> String {
     format!(
         "[[service]]\nname = \"web\"\nvip = \"{}:{WEB}/tcp\"\n[service.check]\ninterval = \"60ms\"\ntimeout = \"60ms\"\n{check}\n{}",
         lab.vip(),
-        stage::backend(lab.backend(0))
+        lab.backend(0).as_backend()
     )
 }
 

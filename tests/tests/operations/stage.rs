@@ -47,16 +47,8 @@ pub fn service<'a>(
     check: &str,
     backends: impl IntoIterator<Item = &'a Host>,
 ) -> String {
-    let backends: String = backends.into_iter().map(backend).collect();
+    let backends: String = backends.into_iter().map(Host::as_backend).collect();
     format!("[[service]]\nname = \"{name}\"\nvip = [\"{vip}/tcp\", \"{vip}/udp\"]\n{check}{backends}")
-}
-
-/// A backend of the service above it.
-pub fn backend(host: &Host) -> String {
-    format!(
-        "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
-        host.name, host.addr
-    )
 }
 
 /// Echo servers on hosts, by the hosts' names.

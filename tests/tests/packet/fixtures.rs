@@ -1,6 +1,6 @@
 //! Stories that program and model once told differently, told again.
 //!
-//! Each file in `tests/fixtures` begins with what was wrong (`#`), then says what happens: `backend ID STATE`, or an outcome
+//! Each file in `tests/fixtures` begins with what was wrong (`#`), then says what happens: `backend ID STATE`, `slots SERVICE CHANGE`, or an outcome
 //! and the frame that it is the outcome of, in hex. Those in `tests/fixtures/other` happen in the other world.
 
 use std::{fs, path::Path};
@@ -12,7 +12,7 @@ use xlb_tests::preflight;
 use crate::{
     rig::Rig,
     table::stage::Stage,
-    world::{World, standard},
+    world::{Change, World, standard},
 };
 
 #[test]
@@ -56,6 +56,11 @@ fn told(stage: &mut Stage, line: &str) -> Result<()> {
         stage.set(id.parse().context("no id")?, state);
         return Ok(());
     }
+    if let Some(change) = line.strip_prefix("slots ") {
+        let (id, change) = change.split_once(' ').context("not 'slots SERVICE CHANGE'")?;
+        stage.change(id.parse().context("no id")?, self::change(change)?);
+        return Ok(());
+    }
     let (outcome, frame) = line.split_once(' ').context("not 'OUTCOME FRAME'")?;
     let got = stage.compare(&bytes(frame)?).map_err(anyhow::Error::msg)?;
     ensure!(
@@ -64,6 +69,16 @@ fn told(stage: &mut Stage, line: &str) -> Result<()> {
         got.outcome.name()
     );
     Ok(())
+}
+
+fn change(words: &str) -> Result<Change> {
+    Ok(match words.split_once(' ') {
+        Some(("pass", backend)) => Change::PassTo(backend.parse().context("no id")?),
+        None if words == "age" => Change::Age,
+        None if words == "part" => Change::Part,
+        None if words == "settle" => Change::Settle,
+        _ => bail!("no change of slots: {words}"),
+    })
 }
 
 fn reset(stage: &mut Stage) {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use xlb_tests::{Lab, agent::Agent, server::TcpEcho};
+use xlb_tests::{Host, Lab, agent::Agent, server::TcpEcho};
 
 use crate::{refused::bounded, traces::Traces};
 
@@ -40,14 +40,7 @@ impl Standing {
 /// The service `web` on the VIP, over these backends of the lab.
 pub fn web(lab: &Lab, backends: usize) -> String {
     let backends = lab.backends[..backends].iter();
-    let backends: String = backends
-        .map(|host| {
-            format!(
-                "[[service.backend]]\nname = \"{}\"\naddress = \"{}\"\n",
-                host.name, host.addr
-            )
-        })
-        .collect();
+    let backends: String = backends.map(Host::as_backend).collect();
     format!(
         "[[service]]\nname = \"web\"\nvip = \"{}:{PORT}/tcp\"\n{backends}",
         lab.vip()

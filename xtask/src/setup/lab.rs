@@ -27,6 +27,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
 ];
 
+/// What benchmarks compare xlb with and measure it with, besides.
+const COMPARED_PROGRAMS: &[(&str, &str)] = &[("nft", "nftables"), ("haproxy", "haproxy"), ("wrk", "wrk")];
+
 /// XDP programs attached as links, bounded loops and batched map operations, all of them in a kernel that is maintained.
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
 
@@ -59,11 +62,19 @@ pub fn may_run() -> Result<()> {
 }
 
 pub fn programs(apt: &mut Apt) -> Result<()> {
-    let missing = packages_of_missing(process::installed);
+    install(apt, "lab programs", PROGRAMS)
+}
+
+pub fn compared_programs(apt: &mut Apt) -> Result<()> {
+    install(apt, "other balancers", COMPARED_PROGRAMS)
+}
+
+fn install(apt: &mut Apt, what: &str, programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = packages_of_missing(programs, process::installed);
     if !missing.is_empty() {
-        apt.install("lab programs", &missing)?;
+        apt.install(what, &missing)?;
     }
-    say::step(STAGE, "lab programs", "ok");
+    say::step(STAGE, what, "ok");
     Ok(())
 }
 
@@ -102,8 +113,11 @@ fn kernel(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn packages_of_missing(installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let missing = PROGRAMS.iter().filter(|(program, _)| !installed(program));
+fn packages_of_missing(
+    programs: &[(&str, &'static str)],
+    installed: impl Fn(&str) -> bool,
+) -> Vec<&'static str> {
+    let missing = programs.iter().filter(|(program, _)| !installed(program));
     let mut packages: Vec<_> = missing.map(|&(_, package)| package).collect();
     packages.dedup();
     packages
@@ -138,10 +152,10 @@ mod tests {
     #[test]
     fn a_package_is_named_once() {
         assert_eq!(
-            packages_of_missing(|program| !["ip", "tc", "ping"].contains(&program)),
+            packages_of_missing(PROGRAMS, |program| !["ip", "tc", "ping"].contains(&program)),
             ["iproute2", "iputils-ping"]
         );
-        assert!(packages_of_missing(|_| true).is_empty());
+        assert!(packages_of_missing(PROGRAMS, |_| true).is_empty());
     }
 
     #[test]

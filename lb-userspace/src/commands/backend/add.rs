@@ -1,31 +1,28 @@
 //! `xlb backend add`
 
-use std::net::IpAddr;
-
 use anyhow::Result;
 
+use super::settings;
 use crate::{
-    cli::values::BackendPath,
+    cli::BackendAdd,
     commands::{Reply, Session},
-    config::{BackendSpec, ServerId},
+    config::BackendSpec,
 };
 
-pub async fn execute(
-    session: &Session,
-    path: &BackendPath,
-    address: IpAddr,
-    port: Option<u16>,
-    weight: Option<u16>,
-    server_id: Option<ServerId>,
-) -> Result<Reply> {
-    let unnamed = BackendSpec::new(address, port);
-    let weight = weight.unwrap_or(unnamed.weight);
-    let spec = BackendSpec {
-        name: path.backend.clone(),
-        weight,
+pub async fn execute(session: &Session, arguments: &BackendAdd) -> Result<Reply> {
+    let BackendAdd {
+        path,
+        address,
+        port,
+        settings,
         server_id,
-        ..unnamed
+    } = arguments;
+    let mut spec = BackendSpec {
+        name: path.backend.clone(),
+        server_id: *server_id,
+        ..BackendSpec::new(*address, *port)
     };
+    self::settings(*settings).apply(&mut spec);
     let backend = session.client.add_backend(&path.service, &spec).await?;
     Reply::new(session.output, &backend, || format!("backend {path} added\n"))
 }

@@ -1,4 +1,4 @@
-//! `xlb backend drain`, `ready` and `weight`
+//! `xlb backend set`, `drain`, `maintenance`, `ready` and `weight`
 
 use anyhow::Result;
 
@@ -14,12 +14,21 @@ pub async fn execute(session: &Session, path: &BackendPath, change: BackendChang
         .change_backend(&path.service, &path.backend, &change)
         .await?;
     Reply::new(session.output, &backend, || {
-        let admin = change
-            .admin
-            .map(|_| format!("backend {path} set to {}\n", backend.admin.name()));
-        let weight = change
-            .weight
-            .map(|_| format!("backend {path} set to weight {}\n", backend.weight));
-        [admin, weight].into_iter().flatten().collect()
+        let BackendChange {
+            admin,
+            weight,
+            max_connections,
+            priority,
+        } = change;
+        let done = [
+            admin.map(|_| backend.admin.name().to_owned()),
+            weight.map(|_| format!("weight {}", backend.weight)),
+            max_connections.map(|_| format!("max connections {}", backend.max_connections)),
+            priority.map(|_| format!("priority {}", backend.priority)),
+        ];
+        let lines = done.into_iter().flatten();
+        lines
+            .map(|done| format!("backend {path} set to {done}\n"))
+            .collect()
     })
 }

@@ -51,6 +51,8 @@ fn table(backends: &[Listed<'_>]) -> String {
         Text("HEALTH"),
         Text("STATE"),
         Number("WEIGHT"),
+        Number("MAX"),
+        Number("PRIORITY"),
         Number("FLOWS"),
         Number("PACKETS IN"),
         Number("PACKETS OUT"),
@@ -63,6 +65,8 @@ fn table(backends: &[Listed<'_>]) -> String {
             backend.health.name().into(),
             backend.state.name().into(),
             backend.weight.to_string(),
+            backend::max_connections(backend),
+            backend.priority.to_string(),
             output::count(backend.flows),
             output::count(backend.counters.packets_in),
             output::count(backend.counters.packets_out),
@@ -88,9 +92,9 @@ mod tests {
         assert_eq!(
             reply.text,
             "\
-BACKEND            ADDRESS        ADMIN  HEALTH  STATE  WEIGHT  FLOWS  PACKETS IN  PACKETS OUT
-web/b1             10.0.0.2:8080  ready  up      up        100      7       1.2 M         9876
-web/10.0.0.3:8080  10.0.0.3       drain  down    down       50      7       1.2 M         9876
+BACKEND            ADDRESS        ADMIN  HEALTH  STATE  WEIGHT  MAX  PRIORITY  FLOWS  PACKETS IN  PACKETS OUT
+web/b1             10.0.0.2:8080  ready  up      up        100    -         0      7       1.2 M         9876
+web/10.0.0.3:8080  10.0.0.3       drain  down    down       50  500         1      7       1.2 M         9876
 "
         );
     }

@@ -7,41 +7,75 @@ mod rm;
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     api::protocol::{Backend, BackendChange},
-    cli::BackendCommand,
+    cli::{BackendCommand, BackendSet, BackendSettings},
     commands::{Reply, Session},
     config::Admin,
+    output,
 };
 
 /// # Errors
 /// When the agent refuses or does not answer.
 pub async fn execute(session: &Session, command: &BackendCommand) -> Result<Reply> {
-    let admin = |admin| BackendChange {
-        admin: Some(admin),
-        ..BackendChange::default()
-    };
-    match command {
-        BackendCommand::List { service } => list::execute(session, service.as_deref()).await,
-        BackendCommand::Add {
-            path,
-            address,
-            port,
-            weight,
-            server_id,
-        } => add::execute(session, path, *address, *port, *weight, *server_id).await,
-        BackendCommand::Rm { path } => rm::execute(session, path).await,
-        BackendCommand::Drain { path } => change::execute(session, path, admin(Admin::Drain)).await,
-        BackendCommand::Ready { path } => change::execute(session, path, admin(Admin::Ready)).await,
+    let (path, change) = match command {
+        BackendCommand::List { service } => return list::execute(session, service.as_deref()).await,
+        BackendCommand::Add(arguments) => return add::execute(session, arguments).await,
+        BackendCommand::Rm { path } => return rm::execute(session, path).await,
+        BackendCommand::Set(BackendSet { path, settings }) => {
+            let change = self::settings(*settings);
+            ensure!(
+                !change.is_empty(),
+                "service {:?}, backend {:?}: nothing to change: 'xlb backend set --help' shows what there is",
+                path.service,
+                path.backend
+            );
+            (path, change)
+        }
+        BackendCommand::Drain { path } => (path, admin(Admin::Drain)),
+        BackendCommand::Maintenance { path } => (path, admin(Admin::Maintenance)),
+        BackendCommand::Ready { path } => (path, admin(Admin::Ready)),
         BackendCommand::Weight { path, weight } => {
             let change = BackendChange {
                 weight: Some(*weight),
                 ..BackendChange::default()
             };
-            change::execute(session, path, change).await
+            (path, change)
         }
+    };
+    change::execute(session, path, change).await
+}
+
+fn admin(admin: Admin) -> BackendChange {
+    BackendChange {
+        admin: Some(admin),
+        ..BackendChange::default()
+    }
+}
+
+/// What the flags ask for.
+fn settings(settings: BackendSettings) -> BackendChange {
+    let BackendSettings {
+        weight,
+        max_connections,
+        priority,
+        state,
+    } = settings;
+    BackendChange {
+        admin: state,
+        weight,
+        max_connections,
+        priority,
+    }
+}
+
+/// The limit of a backend's flows, if it has one.
+pub(super) fn max_connections(backend: &Backend) -> String {
+    match backend.max_connections {
+        0 => output::NONE.into(),
+        max => max.to_string(),
     }
 }
 

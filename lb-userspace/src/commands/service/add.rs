@@ -28,8 +28,9 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
         checksum,
         quic_config_id,
         quic_server_id_length,
-        algorithm,
         backends,
+        one_packet,
+        flows,
         check,
     } = arguments.clone();
     let quic = quic_config_id
@@ -38,10 +39,8 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
             config_id,
             server_id_length,
         });
-    Ok(ServiceSpec {
-        name,
-        vips,
-        algorithm,
+    let unnamed = ServiceSpec::new(name, vips);
+    let mut spec = ServiceSpec {
         mode,
         mtu,
         fragments,
@@ -49,7 +48,11 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
         quic,
         check: self::check(check)?,
         backends,
-    })
+        one_packet,
+        ..unnamed
+    };
+    super::flows::change(flows).apply(&mut spec);
+    Ok(spec)
 }
 
 fn check(arguments: CheckArguments) -> Result<Option<CheckSpec>> {
@@ -155,6 +158,29 @@ mod tests {
                 "quic": {"config_id": 1, "server_id_length": 2},
                 "backend": [{
                     "name": "10.0.0.2", "address": "10.0.0.2", "weight": 100, "state": "ready", "server_id": "0a0b",
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn flags_of_flows_become_its_settings() {
+        let body = body(
+            "--vip 192.0.2.10:53/udp --mode dsr --algorithm source --source-prefix 24/64 --need 2 --on-full spill \
+             --udp move --drain-timeout 1h --affinity 5m,prefix=24/64 --new-flows 1000,burst=5000 \
+             --new-flows-per-source 10,prefix=24/48 --backend 10.0.0.2,max-connections=500,priority=1,state=drain",
+        );
+        assert_eq!(
+            body.unwrap(),
+            json!({
+                "name": "web", "vip": ["192.0.2.10:53/udp"], "algorithm": "source", "source_prefix": [24, 64],
+                "need": 2, "on_full": "spill", "udp": "move", "drain_timeout": "1h", "mode": "dsr",
+                "affinity": {"timeout": "5m", "prefix": [24, 64]},
+                "new_flows": {"per_second": 1000, "burst": 5000},
+                "new_flows_per_source": {"per_second": 10, "prefix": [24, 48]},
+                "backend": [{
+                    "name": "10.0.0.2", "address": "10.0.0.2", "weight": 100, "max_connections": 500, "priority": 1,
+                    "state": "drain",
                 }],
             })
         );

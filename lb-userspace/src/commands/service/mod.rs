@@ -1,8 +1,10 @@
 //! `xlb service …`
 
 mod add;
+mod flows;
 mod list;
 mod rm;
+mod set;
 mod show;
 
 use anyhow::Result;
@@ -19,6 +21,7 @@ pub async fn execute(session: &Session, command: &ServiceCommand) -> Result<Repl
         ServiceCommand::List => list::execute(session).await,
         ServiceCommand::Show { name } => show::execute(session, name).await,
         ServiceCommand::Add(service) => add::execute(session, service).await,
+        ServiceCommand::Set { name, flows } => set::execute(session, name, **flows).await,
         ServiceCommand::Rm { name } => rm::execute(session, name).await,
     }
 }

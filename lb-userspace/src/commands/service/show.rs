@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::flows;
 use crate::{
     api::protocol::{Backend, Counters, Service},
     commands::{Reply, Session, backend},
@@ -32,7 +33,13 @@ fn page(service: &Service) -> String {
         ("Service", service.name.clone()),
         ("VIP", vips.join(", ")),
         ("Mode", mode(service)),
-        ("Algorithm", service.algorithm.name().into()),
+        ("Algorithm", flows::algorithm(&service.balance)),
+    ];
+    let affinity = service.balance.affinity.as_ref().map(flows::affinity);
+    let limits = flows::limits(&service.balance);
+    let some = [("Affinity", affinity), ("New flows", limits)];
+    let some = some.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let counted = [
         (
             "Check",
             service
@@ -55,8 +62,10 @@ fn page(service: &Service) -> String {
         ),
     ];
     let facts: String = facts
-        .iter()
-        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(value)))
+        .into_iter()
+        .chain(some)
+        .chain(counted)
+        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(&value)))
         .collect();
     let backends = if service.backends.is_empty() {
         "no backends\n".into()
@@ -134,6 +143,8 @@ fn backends(backends: &[Backend]) -> String {
         Text("HEALTH"),
         Text("STATE"),
         Number("WEIGHT"),
+        Number("MAX"),
+        Number("PRIORITY"),
         Number("FLOWS"),
         Text("NEXT HOP"),
         Text("LAST CHECK"),
@@ -147,6 +158,8 @@ fn backends(backends: &[Backend]) -> String {
             backend.health.name().into(),
             backend.state.name().into(),
             backend.weight.to_string(),
+            backend::max_connections(backend),
+            backend.priority.to_string(),
             output::count(backend.flows),
             next_hop.map_or(output::NONE.into(), |hop| {
                 format!("{} {}", hop.interface, hop.mac)
@@ -200,9 +213,9 @@ Out        9876 packets, 512.0 KiB
 Dropped    12 packets
 Flows      14 now, 100 opened
 
-BACKEND        ADDRESS        ADMIN  HEALTH  STATE  WEIGHT  FLOWS  NEXT HOP                LAST CHECK
-b1             10.0.0.2:8080  ready  up      up        100      7  eth0 02:00:00:00:00:01  200 in 2 ms
-10.0.0.3:8080  10.0.0.3       drain  down    down       50      7  -                       -
+BACKEND        ADDRESS        ADMIN  HEALTH  STATE  WEIGHT  MAX  PRIORITY  FLOWS  NEXT HOP                LAST CHECK
+b1             10.0.0.2:8080  ready  up      up        100    -         0      7  eth0 02:00:00:00:00:01  200 in 2 ms
+10.0.0.3:8080  10.0.0.3       drain  down    down       50  500         1      7  -                       -
 "
         );
         assert_eq!(agent.requests(), [("GET /v1/services/web".into(), json!(null))]);
@@ -225,6 +238,27 @@ b1             10.0.0.2:8080  ready  up      up        100      7  eth0 02:00:00
         assert!(reply.text.contains(mode), "{}", reply.text);
         let ids = "\n\nBACKEND        SERVER ID\nb1             0a0b\n10.0.0.3:8080  -\n";
         assert!(reply.text.ends_with(ids), "{}", reply.text);
+    }
+
+    #[tokio::test]
+    async fn settings_of_flows_are_shown() {
+        let mut service = canned::service();
+        service["algorithm"] = json!("p2c");
+        service["need"] = json!(2);
+        service["on_full"] = json!("drop");
+        service["udp"] = json!("move");
+        service["drain_timeout"] = json!("1h");
+        service["affinity"] = json!({"timeout": "5m"});
+        service["new_flows_per_source"] = json!({"per_second": 10, "prefix": [24, 64]});
+        let reply = execute(&CannedAgent::new(200, service).session(Output::Table), "web")
+            .await
+            .unwrap();
+        let lines = "\
+Algorithm  p2c, need 2, on full drop, udp move, drain timeout 1h
+Affinity   5m after a client's last new flow
+New flows  10 a second, 10 at once of each source, by 24/64 bits
+";
+        assert!(reply.text.contains(lines), "{}", reply.text);
     }
 
     #[tokio::test]

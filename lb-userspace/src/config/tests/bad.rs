@@ -43,6 +43,14 @@ const FILES: &[(&str, &str)] = &[
         "2: limits: flows: 99999999999999999999999 is above 16777216: use 1024 to 16777216",
     ),
     (
+        "[limits]\nwritten = 1000",
+        "2: limits: written: 1000 is below 1024: use 1024 to 16777216",
+    ),
+    (
+        "[timeouts]\nsettle = '0s'",
+        "2: timeouts: settle: 0s is below 1s: use 1s to 30days",
+    ),
+    (
         "[timeouts]\nsyn = 10",
         r#"2: timeouts: syn: integer `10` does not fit here: use a duration like "500ms", "30s" or "2h""#,
     ),
@@ -84,11 +92,11 @@ const FILES: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     (
         "weight = 3",
-        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `check`, `backend`"#,
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `backend`"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
-        r#"8: service "web", backend "10.0.0.2": wieght: unknown field: use one of `name`, `address`, `port`, `weight`, `state`, `server_id`"#,
+        r#"8: service "web", backend "10.0.0.2": wieght: unknown field: use one of `name`, `address`, `port`, `weight`, `max_connections`, `priority`, `state`, `server_id`"#,
     ),
     (
         "[[service.backend]]\nname='b1'",
@@ -116,7 +124,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[[service.backend]]\nname = 'b1'\naddress = '10.0.0.2'\nstate = 'off'",
-        r#"9: service "web", backend "b1": state: `off` is unknown: use `ready` or `drain`"#,
+        r#"9: service "web", backend "b1": state: `off` is unknown: use one of `ready`, `drain`, `maintenance`"#,
     ),
     (
         "[service.check]\ninterval = '1s'",
@@ -163,8 +171,8 @@ const SERVICES: &[(&str, &str)] = &[
         r#"8: service "web", check: body: is empty: leave it out or give a text"#,
     ),
     (
-        "algorithm = 'random'",
-        r#"6: service "web": algorithm: `random` is unknown: use `maglev`"#,
+        "algorithm = 'fastest'",
+        r#"6: service "web": algorithm: `fastest` is unknown: use one of `maglev`, `source`, `dest`, `dest-port`, `bounded`, `round-robin`, `random`, `p2c`, `least-conn`, `first`, `failover`"#,
     ),
     (
         "mode = 'tunnel'",

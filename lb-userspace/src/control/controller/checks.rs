@@ -74,6 +74,7 @@ impl<D: Datapath> Controller<D> {
         };
         let name = format!("{}/{}", service.name, backend.name);
         let word = self.word(service, backend, granted);
+        self.turns(granted.id, word);
         self.datapath.set_word(granted.id, word);
         self.applied.took(Step::SetWord { id: granted.id, word });
         match health {
@@ -92,7 +93,7 @@ impl<D: Datapath> Controller<D> {
     /// Starts and ends checks, so that each backend of a checked service has one.
     pub(super) fn watch(&mut self) {
         let mut before = std::mem::take(&mut self.watched);
-        for (service, backend, granted) in backends(&self.setup.services, &self.ids) {
+        for (service, backend, granted) in backends(&self.served.services, &self.ids) {
             let (Some(spec), Some(target)) = (&service.check, service.check_target(backend)) else {
                 continue;
             };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::ServiceSpec,
+    config::{Admin, Algorithm, OnFull, ServiceSpec},
     control::change::tests::{backend, service, setup},
 };
 
@@ -12,8 +12,11 @@ fn set(name: &str, admin: Option<Admin>, weight: Option<u16>) -> Change {
     Change::SetBackend {
         service: "web".into(),
         backend: name.into(),
-        admin,
-        weight,
+        set: BackendChange {
+            admin,
+            weight,
+            ..BackendChange::default()
+        },
     }
 }
 
@@ -65,7 +68,7 @@ fn a_change_that_no_longer_fits_is_left_out_and_named() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let name = prop::sample::select(vec!["web", "api", "new"]);
-    (name, 1_u8..4, 0_u16..3, 0..6).prop_map(|(name, number, weight, kind)| match kind {
+    (name, 1_u8..4, 0_u16..3, 0..8).prop_map(|(name, number, weight, kind)| match kind {
         0 => Change::AddService {
             service: service(name, number, 2),
         },
@@ -83,11 +86,29 @@ fn any_change() -> impl Strategy<Value = Change> {
             unserved: (weight == 0).then_some(Unserved::Reset),
             ping: (weight < 2).then_some(weight == 0),
         },
+        5 | 6 => Change::SetService {
+            service: name.into(),
+            set: ServiceChange {
+                algorithm: [
+                    None,
+                    Some(Algorithm::Failover),
+                    Some(Algorithm::Bounded),
+                    Some(Algorithm::First),
+                ][usize::from(number)],
+                load_factor: (number == 2).then_some(150 + weight),
+                on_full: (weight == 1).then_some(OnFull::Spill),
+                ..ServiceChange::default()
+            },
+        },
         _ => Change::SetBackend {
             service: name.into(),
             backend: format!("b{number}"),
-            admin: (weight == 0).then_some(Admin::Drain),
-            weight: Some(weight),
+            set: BackendChange {
+                admin: (weight == 0).then_some(Admin::Drain),
+                weight: Some(weight),
+                max_connections: (number < 3).then_some(weight.into()),
+                ..BackendChange::default()
+            },
         },
     })
 }
@@ -99,6 +120,55 @@ fn sorted(mut services: Vec<ServiceSpec>) -> Vec<ServiceSpec> {
     }
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
+}
+
+#[test]
+fn changes_of_earlier_versions_are_read() {
+    let state = tempfile::tempdir().unwrap();
+    let old =
+        r#"[{"change": "set_backend", "service": "web", "backend": "b1", "admin": "drain", "weight": null}]"#;
+    fs::write(file(state.path()), old).unwrap();
+    let overrides = Overrides::load(state.path()).unwrap();
+    assert_eq!(overrides.changes, [set("b1", Some(Admin::Drain), None)]);
+}
+
+#[test]
+fn what_fits_only_as_a_whole_is_kept_as_a_whole() {
+    let set_service = |algorithm| Change::SetService {
+        service: "web".into(),
+        set: ServiceChange {
+            algorithm: Some(algorithm),
+            ..ServiceChange::default()
+        },
+    };
+    let limited = |max_connections| Change::SetBackend {
+        service: "web".into(),
+        backend: "b1".into(),
+        set: BackendChange {
+            max_connections: Some(max_connections),
+            ..BackendChange::default()
+        },
+    };
+    let file = setup(&[service("web", 1, 2)]);
+    let mut overrides = Overrides::default();
+    overrides.push(limited(7));
+    overrides.push(set_service(Algorithm::First));
+    overrides.push(limited(0));
+    overrides.push(set_service(Algorithm::Failover));
+    overrides.push(set_service(Algorithm::First));
+    overrides.push(limited(5));
+    let (found, misfits) = overrides.over(&file, &Limits::default());
+    assert_eq!(misfits, Vec::<String>::new());
+    let web = &found.services[0];
+    assert_eq!(
+        (web.algorithm, web.backends[0].max_connections),
+        (Algorithm::First, 5)
+    );
+    assert_eq!(overrides.len(), 2);
+    overrides.push(set_service(Algorithm::Maglev));
+    overrides.push(limited(0));
+    overrides.forget_restored(&file);
+    assert!(overrides.is_empty());
 }
 
 #[test]

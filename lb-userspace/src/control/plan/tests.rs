@@ -42,10 +42,24 @@ fn state(backends: &[u32]) -> State {
         };
         entries.put(Entry::QuicServer(server, id));
     }
-    let members = backends
-        .iter()
-        .map(|&id| (format!("10.0.0.{id}:80"), id, 100))
-        .collect();
+    let sharer = |&id: &u32| Sharer {
+        key: format!("10.0.0.{id}:80"),
+        id,
+        weight: 100,
+        priority: 0,
+    };
+    let table = Table {
+        algorithm: Algorithm::Maglev,
+        size: SlotBits::MIN,
+        sharers: backends.iter().map(sharer).collect(),
+        members: backends.to_vec(),
+        found: Found {
+            home: Picker::Maglev,
+            is_tracked: false,
+            is_unsettled: false,
+        },
+    };
+    let limits = BackendLimits::new(0, 100);
     State {
         switches: entries.switches(),
         entries,
@@ -53,14 +67,8 @@ fn state(backends: &[u32]) -> State {
             .iter()
             .map(|&id| (id, (Backend::default(), word(BackendState::Up, 1))))
             .collect(),
-        tables: [(
-            0,
-            Table {
-                algorithm: Algorithm::Maglev,
-                members,
-            },
-        )]
-        .into(),
+        limits: backends.iter().map(|&id| (id, limits)).collect(),
+        tables: [(0, table)].into(),
     }
 }
 
@@ -88,6 +96,8 @@ fn the_steps_lead_from_one_state_to_the_other_also_after_a_failure_in_the_middle
                 let rest = plan(goal, &applied);
                 carry_out(&mut applied, &rest, rest.len());
                 applied.backends.retain(|_, (_, word)| *word != FREE.0);
+                let backends = &applied.backends;
+                applied.limits.retain(|id, _| backends.contains_key(id));
                 assert_eq!(applied, *goal, "{steps:?} failed at {failed_at}");
             }
         }
@@ -117,6 +127,7 @@ fn meanings_come_before_names() {
     let steps = plan(&state(&[1]), &State::default());
     let order = [
         position(&steps, |step| matches!(step, Step::NewBackend { .. })),
+        position(&steps, |step| matches!(step, Step::SetLimits { .. })),
         position(&steps, |step| matches!(step, Step::SetWord { .. })),
         position(&steps, |step| matches!(step, Step::PutTable { .. })),
         position(&steps, |step| matches!(step, Step::SetSwitches(_))),
@@ -145,6 +156,7 @@ fn names_go_before_meanings() {
         position(&steps, |step| matches!(step, Step::SetSwitches(0))),
         position(&steps, |step| matches!(step, Step::ClearTable { .. })),
         position(&steps, |step| *step == freed),
+        position(&steps, |step| matches!(step, Step::Purge(_))),
     ];
     assert!(order.is_sorted(), "{steps:?}");
 }
@@ -177,7 +189,9 @@ fn a_removed_backend_leaves_the_table_before_it_is_freed() {
             [
                 Step::PutTable { .. },
                 Step::Remove(Key::QuicServer(..)),
-                Step::SetWord { id: 2, .. }
+                Step::Forget { backend: 2, .. },
+                Step::SetWord { id: 2, .. },
+                Step::Purge(_)
             ]
         ),
         "{steps:?}"

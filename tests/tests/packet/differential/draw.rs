@@ -6,7 +6,11 @@ use lb_common::backend::BackendState;
 use proptest::{prelude::*, sample::select};
 
 use crate::{
-    differential::story::{About, Carried, Damage, Drawn, Event, Looks, Quoting},
+    differential::{
+        damage::Damage,
+        shift::Shift,
+        story::{About, Carried, Drawn, Event, Looks, Quoting},
+    },
     wire::{ACK, Extension, FIN, PSH, RST, SYN, SYN_ACK},
     world::{lanes::Lane, standard},
 };
@@ -15,9 +19,21 @@ pub fn event() -> impl Strategy<Value = Event> {
     let frame = (about(), looks(), damage())
         .prop_map(|(about, looks, damage)| Event::Frame(Box::new(Drawn { about, looks, damage })));
     let states = select(vec![BackendState::Up, BackendState::Drain, BackendState::Down]);
-    let state =
-        (any::<prop::sample::Index>(), states).prop_map(|(backend, state)| Event::State { backend, state });
-    prop_oneof![20 => frame, 1 => state]
+    let index = any::<prop::sample::Index>;
+    let state = (prop::option::weighted(0.7, index()), index(), states)
+        .prop_map(|(flow, backend, state)| Event::State { flow, backend, state });
+    let shift = prop_oneof![
+        3 => index().prop_map(Shift::Pass),
+        1 => Just(Shift::Age),
+        1 => Just(Shift::Part),
+        1 => Just(Shift::Settle),
+    ];
+    let slots = (index(), index(), shift).prop_map(|(flow, service, change)| Event::Slots {
+        flow,
+        service,
+        change,
+    });
+    prop_oneof![20 => frame, 2 => state, 2 => slots]
 }
 
 fn about() -> impl Strategy<Value = About> {
@@ -29,6 +45,7 @@ fn about() -> impl Strategy<Value = About> {
         host,
         body,
     });
+    let again = (index(), carried()).prop_map(|(flow, body)| About::Again { flow, body });
     let kinds = prop_oneof![3 => Just(None), 1 => any::<u8>().prop_map(Some)];
     let ping = (ends(), kinds, 0_usize..80).prop_map(|((from, to), kind, len)| About::Ping {
         from: from.ip(),
@@ -49,7 +66,7 @@ fn about() -> impl Strategy<Value = About> {
         from: from.ip(),
         error,
     });
-    prop_oneof![8 => packet, 2 => elsewhere, 3 => reply, 1 => ping, 2 => to_vip, 2 => to_client]
+    prop_oneof![8 => packet, 5 => again, 2 => elsewhere, 3 => reply, 1 => ping, 2 => to_vip, 2 => to_client]
 }
 
 /// A client and what it talks to.

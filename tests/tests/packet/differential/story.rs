@@ -6,12 +6,16 @@ use lb_common::backend::BackendState;
 use proptest::sample::Index;
 
 use crate::{
+    differential::{
+        damage::{Damage, leave_unfinished, repair},
+        shift::Shift,
+    },
     model::{Key, Model},
     rig::FIRST_BUFFER,
     wire::{
         Body, Extension, Frame, Ip, echo, error,
         frame::{BACKEND_MAC, Tag},
-        icmp, protocol, sum,
+        icmp, protocol,
     },
     world::standard,
 };
@@ -19,7 +23,18 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Event {
     Frame(Box<Drawn>),
-    State { backend: Index, state: BackendState },
+    /// Of a backend of the service that a flow is of, if there is one, or of any.
+    State {
+        flow: Option<Index>,
+        backend: Index,
+        state: BackendState,
+    },
+    /// The slots of the service that a flow is of, if there is one, or of any.
+    Slots {
+        flow: Index,
+        service: Index,
+        change: Shift,
+    },
 }
 
 /// A frame: what it is about, how it looks, and what has happened to it.
@@ -36,6 +51,11 @@ pub enum About {
     Client {
         from: SocketAddr,
         to: SocketAddr,
+        body: Carried,
+    },
+    /// A flow's client, once more.
+    Again {
+        flow: Index,
         body: Carried,
     },
     /// A flow's client, from the same port to another VIP.
@@ -102,19 +122,6 @@ pub struct Looks {
     pub unfinished: bool,
 }
 
-#[derive(Clone, Debug)]
-pub enum Damage {
-    Byte {
-        at: usize,
-        value: u8,
-    },
-    Cut {
-        len: usize,
-    },
-    /// The IPv4 checksum is made right again.
-    Repair,
-}
-
 const KINDS: [&icmp::Kind; 4] = [
     &icmp::TOO_BIG,
     &icmp::TIME_EXCEEDED,
@@ -154,15 +161,26 @@ impl Drawn {
 
 /// Some flow of the model.
 fn flow(model: &Model, index: &Index) -> Option<Key> {
-    let mut keys: Vec<Key> = model.flows().map(|(key, _)| *key).collect();
+    let mut keys: Vec<Key> = model.met().copied().collect();
     keys.sort_by_key(|key| (key.from, key.to, key.protocol));
     (!keys.is_empty()).then(|| *index.get(&keys))
+}
+
+/// The service of some flow of the model.
+pub fn service(model: &Model, index: &Index) -> Option<u32> {
+    let (key, world) = (flow(model, index)?, model.world());
+    world.service_of(world.vip_of(key.to.ip())?, key.protocol, key.to.port())
 }
 
 impl About {
     fn frame(&self, model: &Model) -> Option<Frame> {
         match self {
             Self::Client { from, to, body } => Some(between(*from, *to, body.body(*from, *to))),
+            Self::Again { flow, body } => {
+                let key = self::flow(model, flow)?;
+                let body = body.of_protocol(key.protocol);
+                Some(between(key.from, key.to, body.body(key.from, key.to)))
+            }
             Self::Elsewhere { flow, host, body } => {
                 let key = self::flow(model, flow)?;
                 let to = SocketAddr::new(standard::vip(key.from.is_ipv4(), *host), key.to.port());
@@ -316,28 +334,4 @@ impl Looks {
         frame.padding = vec![0xa5; self.padding];
         frame
     }
-}
-
-/// Leaves only the pseudo-header's sum where the checksum is.
-fn leave_unfinished(bytes: &mut [u8], ip: &Ip) {
-    let place = match ip.body {
-        Body::Tcp { .. } => 16,
-        Body::Udp { checked: true, .. } => 6,
-        _ => return,
-    };
-    let len = ip.body.bytes(ip.from, ip.to).len();
-    let at = ip.len() - len + place;
-    let pseudo = sum::pseudo(ip.from, ip.to, ip.body.protocol(ip.is_v4()), len);
-    bytes[at..at + 2].copy_from_slice(&sum::sum(&[&pseudo]).to_be_bytes());
-}
-
-/// Makes an IPv4 header's checksum right, as far as there is a header.
-fn repair(ip: &mut [u8]) {
-    let len = usize::from(ip.first().copied().unwrap_or(0) & 0xf) * 4;
-    if len < 20 || len > ip.len() {
-        return;
-    }
-    ip[10..12].fill(0);
-    let check = sum::checksum(&[&ip[..len]]);
-    ip[10..12].copy_from_slice(&check.to_be_bytes());
 }

@@ -11,10 +11,9 @@ use anyhow::Result;
 use lb_common::{
     backend::BackendState,
     conn::{FlowState, Timeouts},
-    hash,
-    limits::SLOTS,
     outcome::Outcome,
     service::ForwardMode,
+    slot::SlotBits,
 };
 
 use crate::{
@@ -167,7 +166,7 @@ fn port_for(number: u8) -> u16 {
     let table = world().table(WEB);
     let mut ports = 20_000..;
     let goes_there = |port: &u16| {
-        let slot = hash::slot(web_key(*port).in_maps().hash(HASH_KEY), SLOTS);
+        let slot = SlotBits::MIN.slot(web_key(*port).in_maps().hash(HASH_KEY));
         table[slot as usize] == id(WEB, number)
     };
     ports.find(goes_there).unwrap()

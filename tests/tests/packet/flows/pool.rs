@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use lb_common::{
-    backend::{BackendState, BackendWord},
+    backend::{BackendLimits, BackendState, BackendWord},
     outcome::Outcome,
+    service::service_flags,
 };
 use xlb::datapath::Datapath as _;
 use xlb_tests::preflight;
@@ -13,6 +14,7 @@ use xlb_tests::preflight;
 use crate::{
     flows::{BACKEND_PORT, CLIENT, DNS, OTHER_WEB, Pool, TCP_PORT, UDP_PORT, VIP, WEB, id, port_for, server},
     wire::{ACK, FIN, SYN, tcp, udp},
+    world::{Change, WEIGHT},
 };
 
 #[test]
@@ -188,5 +190,70 @@ fn counters_tell_who_got_what() -> Result<()> {
     pool.rig.run(&tcp(other, (VIP, TCP_PORT), SYN).bytes())?;
     assert_eq!(pool.rig.datapath.service_traffic(WEB)?.packets_dropped, 1);
     assert_eq!(pool.rig.datapath.backend_traffic(id(WEB, 1))?.packets_in, 0);
+    Ok(())
+}
+
+#[test]
+fn a_draining_backend_gets_no_first_datagram() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut pool = Pool::new()?;
+    let query = |port| udp((CLIENT, port), (VIP, UDP_PORT), b"?");
+    pool.share(DNS, &[1])?;
+    assert_eq!(pool.serve(&query(4000))?, 1);
+    pool.share(DNS, &[1, 2, 3])?;
+    pool.set(DNS, 1, BackendState::Drain);
+    assert_eq!(pool.serve(&query(4000))?, 1, "the old flow stays");
+    for port in 5000..5100 {
+        assert_ne!(pool.serve(&query(port))?, 1);
+    }
+    Ok(())
+}
+
+/// As after an eviction, or where another balancer has had them.
+#[test]
+fn connections_that_nobody_remembers_are_looked_for_at_home() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut pool = Pool::new()?;
+    for service in [WEB, DNS] {
+        pool.share(service, &[1])?;
+        pool.rig.change(service, Change::PassTo(id(service, 2)))?;
+    }
+    assert_eq!(pool.send(4000, ACK)?, 1);
+    assert_eq!(pool.reply(1, 4000, ACK)?, Outcome::Returned);
+    assert_eq!(pool.send(4001, SYN)?, 2);
+    assert_eq!(pool.serve(&udp((CLIENT, 4000), (VIP, UDP_PORT), b"?"))?, 2);
+    pool.rig.change(WEB, Change::Part)?;
+    assert_eq!(pool.send(4000, ACK)?, 1, "it is remembered now");
+    assert_eq!(pool.send(4002, ACK)?, 2);
+    assert_eq!(pool.rig.written().count(), 0, "what is translated is in FLOWS");
+    Ok(())
+}
+
+#[test]
+fn a_full_backend_gets_no_new_translated_flow() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut pool = Pool::new()?;
+    let mut entry = pool.rig.entry(WEB);
+    entry.flags |= service_flags::TRACKED | service_flags::UNSETTLED;
+    pool.rig.put_entry(&entry)?;
+    for number in 1..=3 {
+        let limits = BackendLimits::new(u32::from(number), WEIGHT);
+        pool.rig.datapath.set_limits(id(WEB, number), limits);
+    }
+    let mut counts = [0; 3];
+    for port in 4000..4006 {
+        counts[usize::from(pool.establish(port)? - 1)] += 1;
+    }
+    assert_eq!(counts, [1, 2, 3]);
+    let syn = tcp((CLIENT, 5000), (VIP, TCP_PORT), SYN);
+    assert_eq!(pool.rig.run(&syn.bytes())?.outcome, Outcome::FullReset);
+    let freed = pool.send(4000, FIN | ACK)?;
+    assert_eq!(pool.serve(&syn)?, freed);
     Ok(())
 }

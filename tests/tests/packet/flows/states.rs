@@ -1,11 +1,11 @@
 //! A flow's states.
 
 use anyhow::Result;
-use lb_common::{conn::FlowState, outcome::Outcome};
+use lb_common::{backend::BackendState, conn::FlowState, outcome::Outcome};
 use xlb_tests::preflight;
 
 use crate::{
-    flows::{Pool, WEB, port_for},
+    flows::{Pool, WEB, id, port_for},
     wire::{ACK, FIN, RST, SYN, SYN_ACK},
 };
 
@@ -61,5 +61,34 @@ fn a_syn_starts_anew_only_when_the_old_connection_is_over() -> Result<()> {
     // A repeated SYN is the same connection.
     pool.share(WEB, &[3])?;
     assert_eq!(pool.send(port, SYN)?, 2);
+    Ok(())
+}
+
+#[test]
+fn flows_are_active_until_one_side_has_closed() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut pool = Pool::new()?;
+    pool.share(WEB, &[1])?;
+    let loads = |pool: &Pool| (pool.rig.load(id(WEB, 1)), pool.rig.service_load(WEB));
+    for port in 4000..4010 {
+        pool.establish(port)?;
+        pool.send(port, SYN)?;
+    }
+    assert_eq!(loads(&pool), (10, 10));
+    pool.send(4000, FIN | ACK)?;
+    pool.reply(1, 4000, FIN | ACK)?;
+    pool.reply(1, 4001, FIN | ACK)?;
+    pool.send(4002, RST)?;
+    assert_eq!(loads(&pool), (7, 7));
+    // A reset that nobody has heeded, and a new connection on old ports.
+    pool.reply(1, 4002, ACK)?;
+    pool.send(4000, SYN)?;
+    assert_eq!(loads(&pool), (9, 9));
+    pool.set(WEB, 1, BackendState::Down);
+    pool.share(WEB, &[2])?;
+    assert_eq!(pool.send(4005, ACK)?, 2);
+    assert_eq!((loads(&pool), pool.rig.load(id(WEB, 2))), ((8, 9), 1));
     Ok(())
 }

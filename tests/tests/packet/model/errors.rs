@@ -50,7 +50,7 @@ impl Model {
         }
         let backend = match flow {
             Some(flow) => flow.backend,
-            None => self.pick(service, &key, false)?,
+            None => self.of_quoted(service, &key)?,
         };
         if let Some(obstacle) = self.obstacle(packet, service, backend) {
             return obstacle;

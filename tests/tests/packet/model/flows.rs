@@ -6,14 +6,12 @@ use lb_common::{
     backend::BackendState,
     conn::{FlowState, Side},
     flow::FlowKey,
-    hash,
-    limits::{COLLISION_TRIES, NO_BACKEND, PICK_TRIES, SLOTS},
+    limits::{COLLISION_TRIES, NO_BACKEND, PICK_TRIES},
     outcome::Outcome,
 };
 
 use crate::{
-    model::{Got, Model, Step, forward::Hop, packet::Packet},
-    rig::HASH_KEY,
+    model::{Got, Model, Step, forward::Hop, packet::Packet, slots::Opens},
     wire::{RST, SYN, SYN_ACK, protocol},
 };
 
@@ -75,9 +73,9 @@ impl Key {
 }
 
 impl Model {
-    /// The client's flows that are remembered.
-    pub fn flows(&self) -> impl Iterator<Item = (&Key, &Flow)> {
-        self.flows.iter()
+    /// The flows of which something was sent on, with their ports.
+    pub fn met(&self) -> impl Iterator<Item = &Key> {
+        self.met.iter().filter(|key| key.to.port() != 0)
     }
 
     pub fn flow(&self, client: &Key) -> Option<&Flow> {
@@ -102,8 +100,20 @@ impl Model {
                 .obstacle(packet, service, backend)
                 .unwrap_or_else(|| self.deliver(packet, (service, backend), key, source, got));
         }
-        if self.world.vip_of(packet.from).is_some() {
+        let translates = self.world.service(service).mode.translates();
+        let opens = self.opens(packet, service, &key);
+        // What is no first packet goes on nowhere: whoever it reaches has sent none before.
+        if self.world.vip_of(packet.from).is_some() && (translates || opens != Opens::Later) {
             return Err(Outcome::BadSource);
+        }
+        if !translates {
+            let backend = match named {
+                Some(backend) => backend,
+                None => self.by_slot(packet, service, &key, opens)?,
+            };
+            return self
+                .obstacle(packet, service, backend)
+                .unwrap_or_else(|| self.deliver(packet, (service, backend), key, None, got));
         }
         // A reset ends what it is about, and of a fragment without ports there is nothing to remember.
         let is_remembered = packet.flags() & RST == 0 && key.from.port() != 0;
@@ -112,7 +122,7 @@ impl Model {
                 return Err(Outcome::FlowCollision);
             }
             Some(backend) => backend,
-            None => self.pick(service, &key, is_remembered)?,
+            None => self.pick_translated(service, &key, opens, is_remembered)?,
         };
         if let Some(obstacle) = self.obstacle(packet, service, backend) {
             return obstacle;
@@ -130,7 +140,10 @@ impl Model {
         let flow = self.flows.get(key)?;
         let moved = key.protocol != protocol::TCP && flow.service != service;
         let starts = flags & SYN_ACK == SYN && flow.state.is_over();
-        (!moved && !starts && self.keeps(flow.backend)).then_some(flow.backend)
+        let leaves = key.protocol != protocol::TCP
+            && self.world.service(service).udp_moves
+            && !self.opens_flows(flow.backend);
+        (!moved && !starts && !leaves && self.keeps(flow.backend)).then_some(flow.backend)
     }
 
     /// Whether a backend may go on with its flows.
@@ -142,7 +155,7 @@ impl Model {
     }
 
     /// Whether a backend may get new flows.
-    pub(super) fn opens(&self, backend: u32) -> bool {
+    pub(super) fn opens_flows(&self, backend: u32) -> bool {
         self.states[backend as usize - 1] == BackendState::Up
     }
 
@@ -150,28 +163,25 @@ impl Model {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
-        let translates = self.world.service(flow.service).mode.translates();
-        flow.state = if translates {
-            flow.state.next(Side::Client, packet.flags())
-        } else {
-            flow.state.next_one_way(packet.flags())
-        };
+        flow.state = flow.state.next(Side::Client, packet.flags());
         flow.came_by = Hop::back(packet);
     }
 
-    /// The backend that the hash gives.
+    /// The backend of a translated flow that is not remembered, though all are: its home, for one that is known to be old, else as for
+    /// a new one.
+    fn pick_translated(&self, service: u32, key: &Key, opens: Opens, is_flow: bool) -> Result<u32, Outcome> {
+        let old = self.old(service, key, opens).filter(|_| opens == Opens::Later);
+        match old.filter(|&home| !is_flow || !self.collides(key, home)) {
+            Some(home) => Ok(home),
+            None => self.pick(service, key, is_flow),
+        }
+    }
+
+    /// The backend that the hash gives a new flow.
     pub(super) fn pick(&self, service: u32, key: &Key, opens: bool) -> Result<u32, Outcome> {
-        let by_addresses = self.world.service(service).by_addresses || key.protocol == protocol::SCTP;
-        let hashed = if by_addresses {
-            key.in_maps().without_ports()
-        } else {
-            key.in_maps()
-        };
-        let (mut step, mut collided) = (hashed.hash(HASH_KEY), Vec::new());
-        for _ in 0..PICK_TRIES {
-            let id = self.tables[service as usize][hash::slot(step, SLOTS) as usize];
-            step = hash::next(step);
-            let up = id != NO_BACKEND && self.opens(id);
+        let mut collided = Vec::new();
+        for id in self.owners(service, key).take(PICK_TRIES as usize) {
+            let up = id != NO_BACKEND && self.opens_flows(id);
             if !up || collided.last() == Some(&id) {
                 continue;
             }
@@ -224,10 +234,8 @@ impl Model {
             came_by,
         };
         self.flows.insert(*key, flow);
-        if self.world.service(service).mode.translates() {
-            let seen = self.seen_by_backend(key, backend, source);
-            self.replies.insert(seen.reversed(), *key);
-        }
+        let seen = self.seen_by_backend(key, backend, source);
+        self.replies.insert(seen.reversed(), *key);
     }
 
     /// The five-tuple of a client's packets at its backend, in the modes that translate.

@@ -147,6 +147,7 @@ impl Model {
         source: Option<SocketAddr>,
         got: Option<&Got>,
     ) -> Step {
+        self.met.insert(key);
         let mut out = packet.hopped(self.world.partial_checksums);
         if self.world.service(service).mode.translates() {
             let seen = self.seen_by_backend(&key, backend, source);

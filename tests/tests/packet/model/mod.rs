@@ -1,6 +1,6 @@
 //! A second opinion: what `docs/packets.md` says must become of a frame, worked out slowly and plainly from the page.
 //!
-//! [`packet`] is section 1, [`service`] section 2, [`flows`] and [`fragments`] section 3, [`forward`] and [`answer`] section 4,
+//! [`packet`] is section 1, [`service`] section 2, [`flows`], [`slots`] (with `docs/flows.md`) and [`fragments`] section 3, [`forward`] and [`answer`] section 4,
 //! [`errors`] section 5, [`replies`] section 6. Time stands still here: nothing expires, and no rate is exceeded.
 //!
 //! What the page leaves to the program (the source of a translated flow, the port and source of a tunnel, a random
@@ -17,10 +17,14 @@ mod packet;
 mod quic;
 mod replies;
 mod service;
+mod slots;
 
 pub use self::flows::{Flow, Key};
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use lb_common::{
     backend::BackendState,
@@ -28,7 +32,12 @@ use lb_common::{
 };
 
 use crate::{
-    model::{forward::Spread, fragments::Id, packet::Packet},
+    model::{
+        forward::Spread,
+        fragments::Id,
+        packet::Packet,
+        slots::{Place, Written},
+    },
     world::{World, standard::INGRESS},
 };
 
@@ -56,12 +65,19 @@ pub struct Got<'a> {
 /// The balancer's memory, beside its configuration.
 pub struct Model {
     world: World,
-    tables: Vec<Vec<u32>>,
+    /// The slots, by service.
+    places: Vec<Vec<Place>>,
     /// By id less one.
     states: Vec<BackendState>,
+    /// Which have been anything but up. By id less one.
+    scattered: Vec<bool>,
     flows: HashMap<Key, Flow>,
     /// The client's five-tuple, by the backend's.
     replies: HashMap<Key, Key>,
+    /// Flows of modes that do not translate, as far as they have to be known.
+    written: HashMap<Key, Written>,
+    /// Clients of whom something was sent on.
+    met: HashSet<Key>,
     fragments: HashMap<Id, Key>,
     spread: HashMap<Key, Spread>,
 }
@@ -78,13 +94,15 @@ type Step = Result<Sent, Outcome>;
 
 impl Model {
     pub fn new(world: World) -> Self {
-        let ids = 0..u32::try_from(world.services.len()).unwrap();
         Self {
-            tables: ids.map(|id| world.table(id)).collect(),
+            places: places(&world),
             states: vec![BackendState::Up; world.backends.len()],
+            scattered: vec![false; world.backends.len()],
             world,
             flows: HashMap::new(),
             replies: HashMap::new(),
+            written: HashMap::new(),
+            met: HashSet::new(),
             fragments: HashMap::new(),
             spread: HashMap::new(),
         }
@@ -97,12 +115,18 @@ impl Model {
     /// Changes the state of a backend.
     pub fn set(&mut self, backend: u32, state: BackendState) {
         self.states[backend as usize - 1] = state;
+        self.scattered[backend as usize - 1] |= state != BackendState::Up;
     }
 
-    /// Forgets the flows and the fragments.
+    /// Forgets the flows and the fragments, and every change of slots.
     pub fn forget(&mut self) {
         self.flows.clear();
         self.replies.clear();
+        self.written.clear();
+        self.met.clear();
+        self.places = places(&self.world);
+        let up = self.states.iter().map(|state| *state == BackendState::Up);
+        self.scattered = up.map(|up| !up).collect();
         self.fragments.clear();
         self.spread.clear();
     }
@@ -149,4 +173,11 @@ impl Model {
         }
         self.reply(packet)
     }
+}
+
+/// The settled slots of all services.
+fn places(world: &World) -> Vec<Vec<Place>> {
+    let ids = 0..u32::try_from(world.services.len()).unwrap();
+    let slots = ids.map(|id| world.table(id).into_iter().map(Place::settled).collect());
+    slots.collect()
 }

@@ -31,7 +31,11 @@ impl Model {
         let mut named =
             named.filter(|(_, backend)| backend.service == service && backend.server_id == server_id);
         let (id, _) = named.next()?;
-        let takes = if is_long { self.opens(id) } else { self.keeps(id) };
+        let takes = if is_long {
+            self.opens_flows(id)
+        } else {
+            self.keeps(id)
+        };
         takes.then_some(id)
     }
 }

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use lb_common::{
-    backend::{Backend, BackendState, BackendWord},
+    backend::{Backend, BackendLimits, BackendState, BackendWord},
     limits,
     maps::switches,
-    service::{PortKey, QuicServerKey, Service, ServiceKey, Vip, service_flags, vip_flags},
+    service::{Picker, PortKey, QuicServerKey, Service, ServiceKey, Vip, service_flags, vip_flags},
+    slot::SlotBits,
 };
-use xlb::datapath::{Datapath, bpf::BpfDatapath};
+use xlb::datapath::{Datapath, SlotTable, bpf::BpfDatapath};
 
-use crate::world::{self, Listener, Net, World};
+use crate::world::{self, Listener, Net, WEIGHT, World};
 
 pub fn fill(datapath: &mut BpfDatapath, world: &World) -> Result<()> {
     for (index, way) in (1..).zip(&world.ways) {
@@ -20,6 +21,7 @@ pub fn fill(datapath: &mut BpfDatapath, world: &World) -> Result<()> {
     for (id, backend) in (1..).zip(&world.backends) {
         datapath.put_backend(id, &self::backend(backend.service, backend.addr, backend.port))?;
         datapath.set_word(id, BackendWord::new(BackendState::Up, backend.way, 1));
+        datapath.set_limits(id, BackendLimits::new(0, WEIGHT));
         if !backend.server_id.is_empty() {
             datapath.put_quic_server(&quic_server(backend), id)?;
         }
@@ -28,10 +30,8 @@ pub fn fill(datapath: &mut BpfDatapath, world: &World) -> Result<()> {
         }
     }
     for (id, service) in (0..).zip(&world.services) {
-        datapath.put_table(id, &world.table(id))?;
-        for listener in &service.listeners {
-            listen(datapath, id, service, listener)?;
-        }
+        datapath.put_table(id, &table(world, id))?;
+        listen(datapath, service, &entry(world, id))?;
     }
     for vip in &world.vips {
         put_vip(datapath, world, vip)?;
@@ -42,7 +42,7 @@ pub fn fill(datapath: &mut BpfDatapath, world: &World) -> Result<()> {
         datapath.put_source(*index, &(*ip).into())?;
         *index += 1;
     }
-    datapath.set_switches(switches::NETWORKS | switches::REPLIES | switches::HAIRPINS);
+    datapath.set_switches(switches_of(world));
     Ok(())
 }
 
@@ -65,27 +65,37 @@ fn quic_server(backend: &world::Backend) -> QuicServerKey {
     }
 }
 
+/// The settled table of a service.
+pub fn table(world: &World, service: u32) -> SlotTable {
+    SlotTable::settled(&world.table(service), world.members(service))
+}
+
+/// Has packets for all that a service listens on find this entry.
+pub fn listen(datapath: &mut BpfDatapath, service: &world::Service, entry: &Service) -> Result<()> {
+    let mut listeners = service.listeners.iter();
+    listeners.try_for_each(|listener| listen_on(datapath, service, listener, entry))
+}
+
 /// Exact ports of addresses go into `SERVICES`, all else into `PORTS`; a service by addresses has port 0, too.
-pub fn listen(
+fn listen_on(
     datapath: &mut BpfDatapath,
-    id: u32,
     service: &world::Service,
     listener: &Listener,
+    entry: &Service,
 ) -> Result<()> {
-    let entry = entry(id, service);
     let (first, last) = (*listener.ports.start(), *listener.ports.end());
     if first == last && listener.net.is_host() {
-        datapath.put_service(&exact(listener, first), &entry)?;
+        datapath.put_service(&exact(listener, first), entry)?;
         if service.by_addresses {
-            datapath.put_service(&exact(listener, 0), &entry)?;
+            datapath.put_service(&exact(listener, 0), entry)?;
         }
         return Ok(());
     }
     for (port, bits) in prefixes(first, last) {
-        put_ports(datapath, listener, port, bits, &entry)?;
+        put_ports(datapath, listener, port, bits, entry)?;
     }
     if service.by_addresses && first > 0 {
-        put_ports(datapath, listener, 0, 16, &entry)?;
+        put_ports(datapath, listener, 0, 16, entry)?;
     }
     Ok(())
 }
@@ -135,6 +145,15 @@ fn prefixes(first: u16, last: u16) -> Vec<(u16, u32)> {
     prefixes
 }
 
+/// Which tables are looked at: networks only where there are some.
+pub fn switches_of(world: &World) -> u32 {
+    let all = switches::NETWORKS | switches::REPLIES | switches::HAIRPINS;
+    if world.vips.iter().all(|vip| vip.net.is_host()) {
+        return all & !switches::NETWORKS;
+    }
+    all
+}
+
 fn put_vip(datapath: &mut BpfDatapath, world: &World, vip: &world::Vip) -> Result<()> {
     let has_ports = world
         .services
@@ -164,18 +183,30 @@ fn put_vip(datapath: &mut BpfDatapath, world: &World, vip: &world::Vip) -> Resul
     }
 }
 
-fn entry(id: u32, service: &world::Service) -> Service {
+/// The entry of a service: what the world says, by `maglev`.
+pub fn entry(world: &World, id: u32) -> Service {
+    let service = world.service(id);
+    let members = u32::try_from(world.members(id).len()).unwrap();
     let flag = |set, bit| if set { bit } else { 0 };
     let (quic_config, quic_server_id_len) = service.quic.map_or((0, 0), |quic| (quic.config, quic.len));
     Service {
         id,
         mode: service.mode.wire(),
-        picker: lb_common::service::Picker::Maglev.wire(),
+        picker: Picker::Maglev.wire(),
+        home: Picker::Maglev.wire(),
         flags: flag(service.by_addresses, service_flags::BY_ADDRESSES)
-            | flag(service.gue_checksum, service_flags::GUE_CHECKSUM),
+            | flag(service.gue_checksum, service_flags::GUE_CHECKSUM)
+            | flag(service.udp_moves, service_flags::UDP_MOVES),
         quic_server_id_len,
         mtu: service.mtu,
         quic_config,
+        slot_bits: u8::try_from(SlotBits::MIN.bits()).unwrap(),
+        source_v4: 32,
+        source_v6: 128,
+        members,
+        weight: members * u32::from(WEIGHT),
+        load_factor: 125,
+        replicas: 1,
         ..Service::default()
     }
 }

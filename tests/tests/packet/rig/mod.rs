@@ -2,28 +2,43 @@
 
 mod maps;
 mod settings;
+mod written;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData},
+    maps::{Array, HashMap, IterableMap as _, Map, MapData},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     backend::{BackendState, BackendWord},
     conn::{Flow, Fragment, FragmentKey, Reply, Timeouts},
     flow::FlowKey,
-    maps::{FLOWS, FRAGMENTS, FRAGS_PROGRAM, PROGRAM, REPLIES},
+    maps::{
+        BACKEND_LOADS, FLOWS, FRAGMENTS, FRAGS_PROGRAM, PROGRAM, REPLIES, SERVICE_LOADS, WRITTEN, switches,
+    },
     outcome::Outcome,
+    service::Service,
+    slot::Slot,
+    written::Bucket,
 };
 use nix::sched::{CloneFlags, unshare};
-use xlb::datapath::{Datapath as _, bpf::BpfDatapath, load, pins::Pins};
+use xlb::datapath::{
+    Datapath as _, SlotTable,
+    bpf::BpfDatapath,
+    load::{self, Settings},
+    mapped::MappedArray,
+    pins::Pins,
+};
 use xlb_tests::scope::Scope;
 
 pub use self::settings::{HASH_KEY, SOURCE_PORTS, TIMEOUTS, settings};
-use crate::{model::Key, world::World};
+use crate::{
+    model::Key,
+    world::{Change, World},
+};
 
 /// The program has 256 bytes before each frame of a test run, and may not make it longer than these.
 const HEADROOM: usize = 256;
@@ -47,6 +62,14 @@ pub struct Rig {
     flows: HashMap<MapData, FlowKey, Flow>,
     replies: HashMap<MapData, FlowKey, Reply>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
+    /// What is written down, a word for each.
+    written: MappedArray,
+    /// Active flows, by backend and by service.
+    loads: [MappedArray; 2],
+    /// By id less one.
+    words: Vec<BackendWord>,
+    /// Services whose slots are no longer as the world has them.
+    changed: BTreeSet<u32>,
     pins: Option<Pins>,
     _scope: Scope,
 }
@@ -57,11 +80,16 @@ impl Rig {
     }
 
     pub fn with_timeouts(world: World, timeouts: Timeouts) -> Result<Self> {
+        let settings = settings(&world, timeouts, false);
+        Self::with_settings(world, &settings)
+    }
+
+    pub fn with_settings(world: World, settings: &Settings) -> Result<Self> {
         // A host of our own, without routes: this thread's, and gone with it.
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
         let scope = Scope::claim()?;
         let pins = Pins::take(&scope.pin_dir().join("packet"))?;
-        let mut ebpf = load::load(&pins, &settings(&world, timeouts, false))?;
+        let mut ebpf = load::load(&pins, settings)?;
         let mut datapath = BpfDatapath::new(&mut ebpf)?;
         maps::fill(&mut datapath, &world)?;
         let open = |name| Ok::<_, anyhow::Error>(Map::LruHashMap(MapData::from_pin(pins.map(name))?));
@@ -69,6 +97,15 @@ impl Rig {
             flows: open(FLOWS)?.try_into()?,
             replies: open(REPLIES)?.try_into()?,
             fragments: open(FRAGMENTS)?.try_into()?,
+            written: mapped::<Bucket>(&pins, WRITTEN)?,
+            loads: [
+                mapped::<u64>(&pins, BACKEND_LOADS)?,
+                mapped::<u64>(&pins, SERVICE_LOADS)?,
+            ],
+            words: (world.backends.iter())
+                .map(|backend| BackendWord::new(BackendState::Up, backend.way, 1))
+                .collect(),
+            changed: BTreeSet::new(),
             world,
             datapath,
             ebpf,
@@ -80,20 +117,8 @@ impl Rig {
     /// Runs the program on a frame, and finds which outcome was counted: exactly one, with the frame's bytes.
     pub fn run(&mut self, frame: &[u8]) -> Result<Verdict> {
         let before = self.datapath.outcomes()?;
-        let mut out = vec![0; frame.len() + HEADROOM];
-        let name = if self.world.multi_buffer {
-            FRAGS_PROGRAM
-        } else {
-            PROGRAM
-        };
-        let program: &Xdp = self.ebpf.program(name).context("no program")?.try_into()?;
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::new()
-        };
-        let result = program.test_run(options)?;
-        out.truncate(result.data_size_out as usize);
+        let mut out = Vec::new();
+        let action = self.send(frame, &mut out)?;
         let after = self.datapath.outcomes()?;
         let counted: Vec<_> = Outcome::ALL
             .iter()
@@ -109,27 +134,96 @@ impl Rig {
         };
         assert_eq!(bytes, frame.len() as u64, "{outcome:?}");
         Ok(Verdict {
-            action: result.return_value,
+            action,
             outcome,
             frame: out,
         })
     }
 
-    /// Sets the state of a backend, under generation 1 and with the way that the world gives it.
+    /// Runs the program on a frame, for its action and the frame that comes out.
+    pub fn send(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<u32> {
+        let name = if self.world.multi_buffer {
+            FRAGS_PROGRAM
+        } else {
+            PROGRAM
+        };
+        out.resize(frame.len() + HEADROOM, 0);
+        let program: &Xdp = self.ebpf.program(name).context("no program")?.try_into()?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(out),
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        Ok(result.return_value)
+    }
+
+    /// Sets the state of a backend, under generation 1 and with the way that the world gives it. One that has been anything but up
+    /// counts as scattered from then on.
     pub fn set(&mut self, backend: u32, state: BackendState) {
         let way = self.world.backend(backend).way;
-        self.set_word(backend, BackendWord::new(state, way, 1));
+        let was_scattered = self.words[backend as usize - 1].is_scattered();
+        let word = BackendWord::new(state, way, 1);
+        self.set_word(
+            backend,
+            word.scattered(was_scattered || state != BackendState::Up),
+        );
     }
 
     pub fn set_word(&mut self, backend: u32, word: BackendWord) {
+        self.words[backend as usize - 1] = word;
         self.datapath.set_word(backend, word);
     }
 
     /// Lets these backends share a service's slots.
     pub fn share(&mut self, service: u32, backends: &[u32]) -> Result<()> {
-        let slots: Vec<u32> = self.world.table(service).iter().map(|_| 0).collect();
-        let shared = backends.iter().copied().cycle().take(slots.len());
-        self.datapath.put_table(service, &shared.collect::<Vec<_>>())
+        let slots = self.world.table(service).len();
+        let owners: Vec<u32> = backends.iter().copied().cycle().take(slots).collect();
+        self.put_table(service, &SlotTable::settled(&owners, backends.to_vec()))
+    }
+
+    pub fn put_table(&mut self, service: u32, table: &SlotTable) -> Result<()> {
+        self.changed.insert(service);
+        self.datapath.put_table(service, table)
+    }
+
+    /// Changes all slots of a service.
+    pub fn change(&mut self, service: u32, change: Change) -> Result<()> {
+        let old = self.datapath.table(service)?;
+        let next = |slot: Slot| match change {
+            Change::PassTo(owner) => slot.passed_to(owner, false),
+            Change::Age => slot.aged(),
+            Change::Part => slot.without_previous(),
+            Change::Settle => slot.without_written(),
+        };
+        let slot = |index: u32| next(old.slots()[index as usize]);
+        let new = SlotTable::filled(old.bits(), old.members.clone(), slot);
+        self.put_table(service, &new)
+    }
+
+    /// The entry of a service, as the world has it.
+    pub fn entry(&self, service: u32) -> Service {
+        maps::entry(&self.world, service)
+    }
+
+    /// Has packets for a service find another entry.
+    pub fn put_entry(&mut self, entry: &Service) -> Result<()> {
+        let service = self.world.service(entry.id).clone();
+        maps::listen(&mut self.datapath, &service, entry)
+    }
+
+    /// Has the next packet go the long way, whatever it is: with what was found for others forgotten, and networks to be looked at, even
+    /// if there are none.
+    pub fn go_long(&mut self) -> Result<()> {
+        let switches = maps::switches_of(&self.world) | switches::NETWORKS;
+        self.datapath.set_switches(switches);
+        self.put_entry(&self.entry(0))
+    }
+
+    /// Takes that back.
+    pub fn go_short(&mut self) {
+        self.datapath.set_switches(maps::switches_of(&self.world));
     }
 
     /// Gives a backend's id to the server at another address.
@@ -140,11 +234,8 @@ impl Rig {
 
     /// Puts what a service listens on under another one.
     pub fn move_listener(&mut self, from: u32, to: u32) -> Result<()> {
-        let (old, new) = (self.world.service(from).clone(), self.world.service(to));
-        for listener in &old.listeners {
-            maps::listen(&mut self.datapath, to, new, listener)?;
-        }
-        Ok(())
+        let (old, new) = (self.world.service(from).clone(), self.entry(to));
+        maps::listen(&mut self.datapath, &old, &new)
     }
 
     pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
@@ -163,7 +254,21 @@ impl Rig {
         Ok(self.replies.remove(key)?)
     }
 
-    /// Forgets every flow and fragment.
+    /// Puts every slot back to where the world has it, and takes back that flows are scattered.
+    fn settle(&mut self) -> Result<()> {
+        for service in std::mem::take(&mut self.changed) {
+            let table = maps::table(&self.world, service);
+            self.datapath.put_table(service, &table)?;
+        }
+        for (id, word) in (1..).zip(self.words.clone()) {
+            if word.is_scattered() && word.takes_new_flows() {
+                self.set_word(id, word.scattered(false));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets every flow and fragment, and every change of slots.
     pub fn forget(&mut self) -> Result<()> {
         for key in keys(&self.flows)? {
             self.flows.remove(&key)?;
@@ -174,8 +279,16 @@ impl Rig {
         for key in keys(&self.fragments)? {
             self.fragments.remove(&key)?;
         }
-        Ok(())
+        let tables = self.loads.iter().chain([&self.written]);
+        tables.for_each(|table| table.fill(std::iter::repeat_n(0, table.words())));
+        self.settle()
     }
+}
+
+/// The memory of a pinned array of `V`.
+fn mapped<V: aya::Pod>(pins: &Pins, name: &str) -> Result<MappedArray> {
+    let array = Array::<_, V>::try_from(Map::Array(MapData::from_pin(pins.map(name))?))?;
+    MappedArray::of(array.map().fd(), array.len(), size_of::<V>())
 }
 
 fn keys<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>) -> Result<Vec<K>> {

@@ -59,6 +59,7 @@ pub fn settings(world: &World, timeouts: Timeouts, log_packets: bool) -> Setting
             flows: 4096,
             backends: 256,
             services: 64,
+            written: 4096,
         },
         log_packets,
     }

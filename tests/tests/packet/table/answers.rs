@@ -34,7 +34,7 @@ pub const ROWS: &[Row] = &[
                 s.answers(&sent, Outcome::TtlAnswered, &answer);
             }
         }
-        assert_eq!(s.model.flows().count(), 0);
+        assert_eq!(s.model.met().count(), 0);
     }),
     row("TTL 1 of packets of many lengths", once, |s, l| {
         let from = s.world().own_of(l.is_v4()).unwrap();

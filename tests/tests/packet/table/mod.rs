@@ -1,7 +1,7 @@
 //! The table: a row for everything on `docs/packets.md`, played in every lane that it is about.
 //!
-//! A row is a name, the lanes, and what is sent and must become of it, as frames built anew. The whole table is played twice: to
-//! the model alone, which so is right before it judges anybody, and to the program.
+//! A row is a name, the lanes, and what is sent and must become of it, as frames built anew. The whole table is played to
+//! the model alone, which so is right before it judges anybody, and to the program: there again twice, once without the short way.
 
 mod answers;
 mod errors;
@@ -97,6 +97,10 @@ fn the_program_keeps_every_row() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
-    play(&mut Stage::of_program(Rig::new(standard::world())?));
+    let mut stage = Stage::of_program(Rig::new(standard::world())?);
+    for goes_long in [true, false] {
+        stage.goes_long = goes_long;
+        play(&mut stage);
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use lb_common::outcome::Outcome;
 
 use crate::{
     table::{Row, every, once, row, stage::Stage, v4, v6},
-    wire::{Extension, Frame, SYN, protocol, sctp, sum, tcp, udp},
+    wire::{ACK, Extension, Frame, SYN, protocol, sctp, sum, tcp, udp},
     world::{
         lanes::{Lane, SCTP_PORT, TCP_PORT, UDP_PORT},
         standard,
@@ -159,10 +159,19 @@ pub const ROWS: &[Row] = &[
             standard::vip(l.is_v4(), 100),
             standard::inside(l.is_v4(), true, 77),
         ] {
-            s.stays(
-                &tcp((from, 4000), l.at(TCP_PORT), SYN).bytes(),
-                Outcome::BadSource,
-            );
+            for first in [
+                tcp((from, 4000), l.at(TCP_PORT), SYN),
+                udp((from, 4000), l.at(UDP_PORT), b"?"),
+            ] {
+                s.stays(&first.bytes(), Outcome::BadSource);
+            }
+            // What begins no flow goes round between no balancers, and is not asked where no flow is remembered.
+            let later = tcp((from, 4000), l.at(TCP_PORT), ACK);
+            if l.mode.translates() {
+                s.stays(&later.bytes(), Outcome::BadSource);
+            } else {
+                s.forwards(l.wide, &later);
+            }
         }
     }),
     row("bad sources before ports", every, |s, l| {

@@ -9,12 +9,14 @@ use crate::{
     rig::{Rig, Verdict},
     table::expect,
     wire::{Frame, frame::BACKEND_MAC, read, tcp, udp},
-    world::{World, lanes::Lane, standard::INGRESS},
+    world::{Change, World, lanes::Lane, standard::INGRESS},
 };
 
 pub struct Stage {
     program: Option<Rig>,
     pub model: Model,
+    /// Whether no packet may go the short way.
+    pub goes_long: bool,
     /// What is being played, for those who read a failure.
     pub playing: String,
 }
@@ -30,6 +32,7 @@ impl Stage {
     pub fn of_model(world: World) -> Self {
         Self {
             program: None,
+            goes_long: false,
             model: Model::new(world),
             playing: String::new(),
         }
@@ -39,6 +42,7 @@ impl Stage {
         Self {
             model: Model::new(rig.world.clone()),
             program: Some(rig),
+            goes_long: false,
             playing: String::new(),
         }
     }
@@ -64,6 +68,31 @@ impl Stage {
         }
     }
 
+    /// Changes all slots of a service.
+    pub fn change(&mut self, service: u32, change: Change) {
+        self.model.change(service, change);
+        if let Some(rig) = &mut self.program {
+            rig.change(service, change).unwrap();
+        }
+    }
+
+    /// What is written down is what the model expects to be; the difference, where it is not.
+    pub fn compare_written(&self) -> Result<(), String> {
+        let Some(rig) = &self.program else { return Ok(()) };
+        for (hash, wanted) in self.model.written() {
+            let got = rig.written_for(hash);
+            if got.map(|got| (got.backend(), got.state())) != Some((wanted.backend, wanted.state)) {
+                return Err(format!("written down {got:?} instead of {wanted:?}"));
+            }
+        }
+        let (got, wanted) = (rig.written().count(), self.model.written().count());
+        if got == wanted {
+            Ok(())
+        } else {
+            Err(format!("{got} flows are written down instead of {wanted}"))
+        }
+    }
+
     /// Sends a frame; what the program makes of it is what the model expects.
     pub fn run(&mut self, sent: &[u8]) -> Verdict {
         match self.compare(sent) {
@@ -78,7 +107,13 @@ impl Stage {
             let got: Verdict = self.model.judge(sent, None).into();
             return stays_whole(sent, &got).map(|()| got);
         };
+        if self.goes_long {
+            rig.go_long().unwrap();
+        }
         let got = rig.run(sent).unwrap();
+        if self.goes_long {
+            rig.go_short();
+        }
         let source = |key: &Key| rig.source(key);
         let choices = Got {
             frame: &got.frame,

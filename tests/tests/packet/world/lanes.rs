@@ -18,7 +18,8 @@ pub struct Lane {
     pub backends_v4: bool,
     /// TCP 80, UDP 53 and where the mode allows it SCTP 7; translated to 8080.
     pub wide: u32,
-    /// TCP 81 and UDP 54, behind another interface and VLAN tags; an MTU of 1300; ports stay; GUE has checksums.
+    /// TCP 81 and UDP 54, behind another interface and VLAN tags; an MTU of 1300; ports stay; GUE has checksums;
+    /// datagrams move at once.
     pub narrow: u32,
 }
 
@@ -99,6 +100,7 @@ impl Lane {
             .tcp(self.vip, NARROW_TCP_PORT)
             .udp(self.vip, NARROW_UDP_PORT);
         narrow.mtu = NARROW_MTU;
+        narrow.udp_moves = true;
         narrow.gue_checksum = self.mode == ForwardMode::Gue;
         world.services.extend([wide, narrow]);
         let port = if self.mode.translates() { BACKEND_PORT } else { 0 };

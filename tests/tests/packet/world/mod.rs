@@ -7,9 +7,10 @@ pub mod standard;
 use std::{net::IpAddr, ops::RangeInclusive};
 
 use lb_common::{
-    limits::{NO_BACKEND, SLOTS},
+    limits::NO_BACKEND,
     next_hop::{Egress, NextHop, Vlans},
     service::{ForwardMode, Unserved},
+    slot::SlotBits,
 };
 
 use crate::wire::{
@@ -64,6 +65,8 @@ pub struct Service {
     /// `fragments = "hash"`.
     pub by_addresses: bool,
     pub gue_checksum: bool,
+    /// `udp = "move"`.
+    pub udp_moves: bool,
     pub quic: Option<Quic>,
 }
 
@@ -103,6 +106,22 @@ pub struct Way {
     /// Our address on it, of the family that the way is for.
     pub source: IpAddr,
 }
+
+/// What happens to all slots of a service.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// Their new flows go to another backend.
+    PassTo(u32),
+    /// No datagram of before the change can come.
+    Age,
+    /// No flow of the owner before can live that is not written down.
+    Part,
+    /// No flow is written down elsewhere.
+    Settle,
+}
+
+/// What every backend weighs.
+pub const WEIGHT: u16 = 100;
 
 /// Ports of a VIP, all of them.
 pub const ALL_PORTS: RangeInclusive<u16> = 0..=u16::MAX;
@@ -149,17 +168,20 @@ impl Way {
 }
 
 impl World {
-    /// The slots of a service: its backends in turn.
+    /// The owners of a service's slots: its backends in turn.
     pub fn table(&self, service: u32) -> Vec<u32> {
-        let ids: Vec<u32> = (1..)
-            .zip(&self.backends)
-            .filter(|(_, backend)| backend.service == service)
-            .map(|(id, _)| id)
-            .collect();
+        let (ids, slots) = (self.members(service), SlotBits::MIN.slots() as usize);
         if ids.is_empty() {
-            return vec![NO_BACKEND; SLOTS as usize];
+            return vec![NO_BACKEND; slots];
         }
-        ids.iter().copied().cycle().take(SLOTS as usize).collect()
+        ids.iter().copied().cycle().take(slots).collect()
+    }
+
+    /// The backends of a service.
+    pub fn members(&self, service: u32) -> Vec<u32> {
+        let ids = (1..).zip(&self.backends);
+        let ids = ids.filter(|(_, backend)| backend.service == service);
+        ids.map(|(id, _)| id).collect()
     }
 
     pub fn backend(&self, id: u32) -> &Backend {
@@ -227,6 +249,7 @@ impl Service {
             mtu: 0,
             by_addresses: false,
             gue_checksum: false,
+            udp_moves: false,
             quic: None,
         }
     }

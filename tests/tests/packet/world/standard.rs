@@ -104,6 +104,15 @@ pub fn policy(net: Net) -> Vip {
 
 /// The whole of it.
 pub fn world() -> World {
+    build(true)
+}
+
+/// The same without VIPs that are networks, which most hosts have none of: what is for no VIP is then seen by its address alone.
+pub fn without_networks() -> World {
+    build(false)
+}
+
+fn build(has_networks: bool) -> World {
     let own_v6 = |part| Ipv6Addr::new(0xfd00, 0x10, part, 0, 0, 0, 0, 1).into();
     let way = |ifindex, source, near: bool| Way {
         ifindex,
@@ -128,7 +137,9 @@ pub fn world() -> World {
     for v4 in [true, false] {
         add_policies(&mut world, v4);
         add_ranges(&mut world, v4);
-        add_networks(&mut world, v4);
+        if has_networks {
+            add_networks(&mut world, v4);
+        }
         add_by_addresses(&mut world, v4);
         add_quic(&mut world, v4);
         add_lost(&mut world, v4);
