@@ -2,8 +2,8 @@
 //! logic that needs no kernel and is tested here.
 //!
 //! Reading order: [`addr`] and [`flow`] (what a packet is known by), [`service`], [`backend`] and [`next_hop`] (where it
-//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`checksum`] and [`hash`]
-//! (arithmetic), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
+//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`sign`] (what clients suffer), [`checksum`] and [`hash`]
+//! (arithmetic), [`probe`] (probes through the data path), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
 //!
 //! Byte order: addresses and ports are kept as they stand in the packet (network order); all other integers are native.
 #![no_std]
@@ -25,9 +25,11 @@ pub mod next_hop;
 pub mod outcome;
 pub mod pick;
 pub mod plain;
+pub mod probe;
 pub mod rate;
 pub mod service;
 pub mod settings;
+pub mod sign;
 pub mod slot;
 pub mod traffic;
 pub mod wire;
@@ -35,4 +37,4 @@ pub mod written;
 
 /// Version of everything that outlives an agent in pinned maps: layouts, map types and the meaning of their bits. An agent
 /// adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;

@@ -54,10 +54,14 @@ pub const OUTCOMES: &str = "OUTCOMES";
 pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
 /// Per-CPU array of `Traffic`, by backend id.
 pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
+/// Per-CPU array of `Signs`, by backend id.
+pub const BACKEND_SIGNS: &str = "BACKEND_SIGNS";
 /// Per-CPU array of `u32`, by service id: where each round has come. Not pinned.
 pub const TURNS: &str = "TURNS";
 /// Per-CPU array of services that were found for the last packets. Not pinned.
 pub const FOUND: &str = "FOUND";
+/// Probes through the data path: hash of `ProbeKey` to `Probe`. Not pinned: they end with their agent.
+pub const PROBES: &str = "PROBES";
 
 /// Every map that outlives the agent.
 pub const PINNED: &[&str] = &[
@@ -88,12 +92,15 @@ pub const PINNED: &[&str] = &[
     OUTCOMES,
     SERVICE_TRAFFIC,
     BACKEND_TRAFFIC,
+    BACKEND_SIGNS,
 ];
 
 /// The XDP program.
 pub const PROGRAM: &str = "xlb";
 /// The same for frames longer than one buffer.
 pub const FRAGS_PROGRAM: &str = "xlb_frags";
+/// The program on the door of the namespace of probes.
+pub const PROBE_PROGRAM: &str = "xlb_probe";
 
 /// Bits of the first entry of [`SWITCHES`]: a table without entries is not looked at.
 pub mod switches {
@@ -105,6 +112,8 @@ pub mod switches {
     pub const VLAN_DEVICES: u32 = 4;
     /// [`super::HAIRPINS`].
     pub const HAIRPINS: u32 = 8;
+    /// [`super::PROBES`]: services are probed through the data path.
+    pub const PROBING: u32 = 16;
 }
 
 /// Load-time global: key of the flow hash, `[u64; 2]`.

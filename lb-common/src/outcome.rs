@@ -77,6 +77,16 @@ wire_enum! {
         FlowLimited = 34 => "flow_limited",
         /// A new flow beyond its source's rate.
         SourceLimited = 35 => "source_limited",
+        /// The service has no backend that could take the packet: refused.
+        DownReset = 36 => "down_reset",
+        /// The service has no backend that could take the packet: left to the kernel, untouched.
+        DownPassed = 37 => "down_passed",
+        /// Of a probe through the data path, sent on to its backend.
+        ProbeSent = 38 => "probe_sent",
+        /// The answer to one, sent on into the namespace of probes.
+        ProbeAnswered = 39 => "probe_answered",
+        /// From the namespace of probes, but of no probe that goes on.
+        ProbeOver = 40 => "probe_over",
     }
 }
 
@@ -105,8 +115,11 @@ impl Outcome {
             | Self::TtlAnswered
             | Self::TooBigAnswered
             | Self::UnservedReset
-            | Self::FullReset => Fate::Send,
-            Self::NotOurs | Self::NotIp | Self::UnservedPassed => Fate::Pass,
+            | Self::FullReset
+            | Self::DownReset
+            | Self::ProbeSent
+            | Self::ProbeAnswered => Fate::Send,
+            Self::NotOurs | Self::NotIp | Self::UnservedPassed | Self::DownPassed => Fate::Pass,
             Self::Malformed
             | Self::Fragment
             | Self::TtlExpired
@@ -130,7 +143,8 @@ impl Outcome {
             | Self::PartialChecksum
             | Self::Full
             | Self::FlowLimited
-            | Self::SourceLimited => Fate::Drop,
+            | Self::SourceLimited
+            | Self::ProbeOver => Fate::Drop,
         }
     }
 }

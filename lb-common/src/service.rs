@@ -248,6 +248,10 @@ pub mod service_flags {
     pub const RATED: u16 = 64;
     /// Flows are not all chosen by their slot, whatever it says: other algorithms, affinity or homes of before.
     pub const UNSETTLED: u16 = 128;
+    /// Packets that no backend takes are refused, as by a host without a listener.
+    pub const DOWN_RESETS: u16 = 256;
+    /// Packets that no backend takes are the kernel's.
+    pub const DOWN_PASSES: u16 = 512;
 }
 
 map_struct! {

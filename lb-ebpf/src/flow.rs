@@ -21,7 +21,7 @@ use crate::{
     frame::Frame,
     loads, next_hop,
     parse::Packet,
-    source,
+    sign, source,
     stage::{Stage, stages},
 };
 
@@ -86,6 +86,7 @@ fn goes_on(frame: &Frame, stage: &mut Stage) -> bool {
     if flow.client_hop != came_by {
         flow.client_hop = came_by;
     }
+    sign::of_flow(flow, stage.packet.tcp_flags, now);
     flow.last_seen = now;
     if stage.packet.has_ports() {
         step(flow, Side::Client, stage.packet.tcp_flags);
@@ -300,6 +301,7 @@ pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
     }
     (flow.last_seen, flow.reply_seen) = (stage.now, stage.now);
     if stage.packet.has_ports() {
+        sign::of_answer(flow, stage.packet.tcp_flags);
         step(flow, Side::Backend, stage.packet.tcp_flags);
     }
     copy::value(&mut stage.came_by, &flow.client_hop);

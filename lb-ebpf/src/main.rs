@@ -29,7 +29,9 @@ mod next_hop;
 mod parse;
 mod pick;
 mod pipeline;
+mod probe;
 mod service;
+mod sign;
 mod slots;
 mod source;
 mod stage;
@@ -53,6 +55,24 @@ pub fn xlb(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "what the macro passes")]
 pub fn xlb_frags(ctx: XdpContext) -> u32 {
     balance(&ctx)
+}
+
+/// For what comes out of the namespace of probes.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "what the macro passes")]
+pub fn xlb_probe(ctx: XdpContext) -> u32 {
+    let mut frame = Frame::new(ctx.ctx);
+    let len = frame.len();
+    let Some(stage) = stage::of_this_cpu() else {
+        return xdp_action::XDP_ABORTED;
+    };
+    if let Err(outcome) = probe::send(&mut frame, stage) {
+        // Whatever it is, there is nobody behind the door.
+        (stage.sent, stage.action) = (u32::from(outcome.wire()), xdp_action::XDP_DROP);
+    }
+    count::outcome(stage.outcome(), len);
+    trace::packet(&mut frame, stage);
+    stage.action
 }
 
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The whole packet path.
 
+use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     maps::switches,
     outcome::Outcome,
@@ -14,7 +15,7 @@ use crate::{
     frame::Frame,
     next_hop,
     parse::{self, Kind, quoted},
-    pick, service, source,
+    pick, probe, service, sign, source,
     stage::{Stage, stages},
 };
 
@@ -60,7 +61,14 @@ stages! {
 fn of_flow(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let found = service::find(frame, stage);
     if found == Err(Outcome::NotOurs) {
-        return match board::switches() & switches::REPLIES {
+        let switches = board::switches();
+        if switches & switches::PROBING != 0 && probe::may_be_answer(&stage.packet) {
+            match probe::answer(frame, stage) {
+                Err(Outcome::NotOurs) => {}
+                done => return done,
+            }
+        }
+        return match switches & switches::REPLIES {
             0 => Err(Outcome::NotOurs),
             _ => of_reply(frame, stage),
         };
@@ -124,6 +132,7 @@ fn forward(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
             reset::refuse(frame, stage).map_err(|_| Outcome::Full)?;
             return sent(stage, Outcome::FullReset, answer::BACK);
         }
+        Err(Outcome::NoBackend) => return without_backend(frame, stage),
         found => found?,
     }
     if find_way(frame, stage)? == Fit::TooBig {
@@ -140,9 +149,23 @@ fn forward(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
             flow::open(frame, stage)?;
         }
     }
+    sign::of_client(frame, stage);
     forward::write(frame, stage)?;
     count::inward(&Inward::of(stage));
     sent(stage, Outcome::Forwarded, forward::action(frame, stage))
+}
+
+/// What becomes of a packet that no backend takes, as its service says.
+#[inline(always)]
+fn without_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    if stage.service.flags & service_flags::DOWN_PASSES != 0 {
+        return sent(stage, Outcome::DownPassed, xdp_action::XDP_PASS);
+    }
+    if stage.service.flags & service_flags::DOWN_RESETS == 0 {
+        return Err(Outcome::NoBackend);
+    }
+    reset::refuse(frame, stage).map_err(|_| Outcome::NoBackend)?;
+    sent(stage, Outcome::DownReset, answer::BACK)
 }
 
 /// Whether a packet fits its way.
@@ -227,7 +250,13 @@ fn error_to_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome>
         if source::is_needed(stage) {
             return Err(Outcome::ErrorUnknown);
         }
-        pick::of_quoted(frame, stage)?;
+        match pick::of_quoted(frame, stage) {
+            // Whoever serves in the backends' place needs the errors about it. Others get no answer to an error.
+            Err(Outcome::NoBackend) if stage.service.flags & service_flags::DOWN_PASSES != 0 => {
+                return sent(stage, Outcome::DownPassed, xdp_action::XDP_PASS);
+            }
+            found => found?,
+        }
     }
     next_hop::to_backend(frame, stage)?;
     forward::check_fits(stage)?;
@@ -259,6 +288,7 @@ fn error_to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> 
     flow::find_client_hop(stage);
     next_hop::to_client(frame, stage)?;
     stage.leaves_as = stage.reply.flow;
+    sign::of_error(frame, stage);
     error::translate(frame, stage)?;
     count::outward(&Outward::of(stage));
     sent(stage, Outcome::ErrorReturned, forward::action(frame, stage))
@@ -266,7 +296,7 @@ fn error_to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> 
 
 /// Notes what became of a packet that leaves.
 #[inline(always)]
-fn sent(stage: &mut Stage, outcome: Outcome, action: u32) -> Result<(), Outcome> {
+pub fn sent(stage: &mut Stage, outcome: Outcome, action: u32) -> Result<(), Outcome> {
     (stage.sent, stage.action) = (u32::from(outcome.wire()), action);
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 mod backend;
 pub mod backend_setup;
+pub mod check;
 pub mod decap;
+pub mod events;
 pub mod flow;
 mod flows;
 pub mod lookup;
@@ -21,7 +23,7 @@ use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub use backend::{BackendAdd, BackendCommand, BackendSet, BackendSettings};
 pub use flows::Setting;
-pub use service::{CheckArguments, FlowArguments, Probe, ServiceAdd, ServiceCommand};
+pub use service::{CheckArguments, FlowArguments, ServiceAdd, ServiceCommand};
 
 use crate::{
     cli::backend_setup::BackendSetup,
@@ -38,7 +40,8 @@ Exit codes:
   0  done
   1  error, also a wrong command line or wrong input
   2  not ready: no agent answers, 'xlb status' finds a service without a usable backend or an
-     interface that the program is not on, or 'xlb lookup' no backend for a packet";
+     interface that the program is not on, 'xlb lookup' no backend for a packet, or a check
+     fails that 'xlb check run' runs";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,6 +118,12 @@ pub enum Command {
     /// Show and change the backends of services
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Show what the checks of backends find, and run them now
+    #[command(subcommand)]
+    Check(check::CheckCommand),
+    /// Print what happens to services and backends, in JSON, one event on each line
+    #[command(after_help = events::HELP)]
+    Events(events::Arguments),
     /// Show and change what VIPs do beside their services
     #[command(subcommand)]
     Vip(VipCommand),
@@ -301,6 +310,15 @@ mod tests {
             "xlb flow purge --from 198.51.100.7:4000",
             "xlb flow purge --service web --from 198.51.100.7:4000",
             "xlb flow list --limit 0",
+            "xlb check",
+            "xlb check show",
+            "xlb check show web",
+            "xlb check run web/",
+            "xlb check list web/",
+            "xlb check history web --lines 0",
+            "xlb check history web --since yesterday",
+            "xlb events --since 5",
+            "xlb events /b1",
             "xlb lookup --from 198.51.100.7:4000",
             "xlb lookup --from 198.51.100.7 --to 192.0.2.10:80",
             "xlb lookup --from 198.51.100.7:4000 --to 192.0.2.10:80/icmp",

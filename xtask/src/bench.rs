@@ -16,6 +16,8 @@ Suites:
   veth      packets per second through veth pairs, beside the limit, the kernel's routing and nftables
   pktgen    instructions per packet beside IPVS, in a virtual machine (--vm); or load on a network card (--interface)
   tcp       connections and requests per second and their latency, beside the router alone, nftables and HAProxy
+  failover  how long packets go to a backend that has died, beside HAProxy (--install), and what ten thousand
+            probes a second cost
   counts    what does not depend on the machine: instructions and lookups of a packet, sizes of the programs,
             what the verifier follows
 
@@ -24,7 +26,9 @@ Every suite takes --json FILE and --svg DIR.";
 /// The suite that runs when none is named.
 const DEFAULT: &str = "program";
 /// Suites of a lab with real traffic, for which the agent must be there, and what they compare with.
-const IN_A_LAB: [&str; 2] = ["veth", "tcp"];
+const IN_A_LAB: [&str; 3] = ["veth", "tcp", FAILOVER];
+/// Compares with what is there, unless it is told to install it.
+const FAILOVER: &str = "failover";
 
 /// Passes everything on to the suites.
 pub fn run(args: &[String]) -> Result<()> {
@@ -34,7 +38,10 @@ pub fn run(args: &[String]) -> Result<()> {
         return vm::run(&args, &asked);
     }
     let in_a_lab = args.first().is_some_and(|suite| IN_A_LAB.contains(suite));
-    if in_a_lab {
+    let takes_what_is_there = args.first() == Some(&FAILOVER) && !args.contains(&"--install");
+    if takes_what_is_there {
+        setup::for_lab()?;
+    } else if in_a_lab {
         setup::for_comparing()?;
     } else {
         setup::for_verify(false)?;

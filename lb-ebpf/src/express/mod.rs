@@ -21,6 +21,7 @@ use lb_common::{
     next_hop::{Egress, Vlans},
     outcome::Outcome,
     pick::Opens,
+    probe,
     service::Service,
 };
 
@@ -71,7 +72,7 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
                 return None;
             }
             if is_nobodys(board, &source, &destination) {
-                return Some(pass((source, destination), ip.protocol[0], len));
+                return Some(pass((source, destination), u32::from(ip.protocol[0]), len));
             }
             balance(frame, board, &plain::v4(frame, len)?, len)
         }
@@ -82,7 +83,7 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
                 return None;
             }
             if is_nobodys(board, &source, &destination) {
-                return Some(pass((source, destination), ip.next_header[0], len));
+                return Some(pass((source, destination), u32::from(ip.next_header[0]), len));
             }
             balance(frame, board, &plain::v6(frame, len)?, len)
         }
@@ -90,22 +91,26 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
     }
 }
 
-/// Whether packets with these addresses are neither for a VIP nor answers to a flow of ours. An address is a VIP as long as the filter
-/// has it, which begins before its first service is found and ends after its last one.
+/// Whether packets with these addresses are neither for a VIP nor answers to a flow of ours, nor to a probe. An address is a VIP as long
+/// as the filter has it, which begins before its first service is found and ends after its last one.
 #[inline(always)]
 fn is_nobodys(board: Board, source: &Addr, destination: &Addr) -> bool {
-    board.switches() & switches::NETWORKS == 0
-        && !board::may_be_vip(destination)
-        && (board.switches() & switches::REPLIES == 0 || !board::may_answer(source))
+    board.switches() & (switches::NETWORKS | switches::PROBING) == 0 && !is_ours(board, source, destination)
+}
+
+/// Whether such packets are, to a host without VIPs that are networks, and to all but probes.
+#[inline(always)]
+fn is_ours(board: Board, source: &Addr, destination: &Addr) -> bool {
+    board::may_be_vip(destination) || (board.switches() & switches::REPLIES != 0 && board::may_answer(source))
 }
 
 #[inline(always)]
-fn pass((source, destination): (Addr, Addr), protocol: u8, len: u64) -> u32 {
+fn pass((source, destination): (Addr, Addr), protocol: u32, len: u64) -> u32 {
     count::outcome(Outcome::NotOurs, len);
     let flow = FlowKey {
         source,
         destination,
-        protocol: u32::from(protocol),
+        protocol,
         ..FlowKey::default()
     };
     trace::note(Outcome::NotOurs, &flow);
@@ -119,8 +124,23 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
         return None;
     }
     let Some(found) = Destination::new(&plain.flow, board.epoch()).found() else {
-        let switches = board.switches() & (switches::REPLIES | switches::NETWORKS);
-        if switches != switches::REPLIES || board::may_be_vip(&plain.flow.destination) {
+        let switches = board.switches() & (switches::REPLIES | switches::NETWORKS | switches::PROBING);
+        if switches != switches::REPLIES {
+            if switches & switches::PROBING == 0
+                || switches & switches::NETWORKS != 0
+                || probe::is_port(plain.flow.destination_port)
+            {
+                return None;
+            }
+            let addresses = (plain.flow.source, plain.flow.destination);
+            if !is_ours(board, &addresses.0, &addresses.1) {
+                return Some(pass(addresses, plain.flow.protocol, len));
+            }
+            if switches & switches::REPLIES == 0 {
+                return None;
+            }
+        }
+        if board::may_be_vip(&plain.flow.destination) {
             return None;
         }
         return answered::forward(frame, plain, len);

@@ -37,6 +37,14 @@ pub struct Plain {
     pub is_covered: bool,
 }
 
+impl Plain {
+    /// Where its transport header stands in the frame.
+    #[inline(always)]
+    pub const fn l4(&self) -> usize {
+        eth::LEN + if self.is_v4 { Ipv4::LEN } else { Ipv6::LEN } as usize
+    }
+}
+
 /// A frame up to the end of the fixed IP header.
 #[repr(C)]
 pub struct Head<Ip> {

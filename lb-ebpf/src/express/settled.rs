@@ -19,7 +19,7 @@ use crate::{
     },
     frame::{Frame, Ipv4, Ipv6, Udp},
     parse::eth,
-    slots,
+    sign, slots,
 };
 
 /// How a packet gets to its backend.
@@ -46,6 +46,9 @@ pub fn forward(frame: &mut Frame, plain: &Plain, service: &Service, len: u64) ->
     let mode = ForwardMode::from_wire(service.mode)?;
     let destination = backend::fixed(id)?.addr;
     let egress = way(plain, service, word, mode.overhead(destination.is_v4()))?;
+    if plain.opens == Opens::First {
+        sign::syn(frame, plain.l4(), hash, id);
+    }
     let way = Way {
         service,
         destination,

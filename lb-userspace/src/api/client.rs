@@ -3,6 +3,10 @@
 #[cfg(test)]
 pub(crate) mod canned;
 mod error;
+mod lines;
+mod paths;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -10,22 +14,26 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{Method, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
-pub use self::error::Error;
+use self::paths::{backend_path, events_path, flows_path, percent_encoded, request, service_path, written};
+pub use self::{error::Error, lines::Lines};
 use crate::{
     api::protocol::{
-        Backend, BackendChange, Failure, FlowQuery, Flows, Lookup, Moves, PoolChange, Probe, Purged, Removed,
-        Service, ServiceChange, Slots, Status, Vip, VipChange,
+        Backend, BackendChange, BackendChecks, CheckQuery, CheckRun, Event, EventQuery, Failure, FlowQuery,
+        Flows, Lookup, Moves, PoolChange, Probe, Purged, Removed, Service, ServiceChange, Slots, Status, Vip,
+        VipChange,
     },
     config::{BackendSpec, Network, ServiceSpec},
 };
 
 /// From connecting to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The same where probes are made: longer than any sensible timeout of a check.
+const PROBES: Duration = Duration::from_secs(5 * 60);
 /// Far above what the largest configuration answers.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -170,6 +178,54 @@ impl Client {
         self.send(Method::POST, &path, change).await
     }
 
+    /// # Errors
+    /// When there is no such service or backend, or no agent answers.
+    pub async fn checks(&self, query: &CheckQuery) -> Result<Vec<BackendChecks>, Error> {
+        let CheckQuery { service, backend } = query.clone();
+        let query = written(&[("service", service), ("backend", backend)]);
+        self.get(&format!("/v1/checks?{query}")).await
+    }
+
+    /// Runs all checks of a backend once. Takes as long as they do.
+    ///
+    /// # Errors
+    /// When there is no such service or backend, it has no check, or no agent answers.
+    pub async fn run_checks(&self, service: &str, backend: &str) -> Result<CheckRun, Error> {
+        let patient = self.clone().with_timeout(self.timeout.max(PROBES));
+        let path = format!("{}/check", backend_path(service, backend));
+        patient.asked(Method::POST, &path, Bytes::new(), false).await
+    }
+
+    /// The events of the past.
+    ///
+    /// # Errors
+    /// When there is no such service or backend, the time is none, or no agent answers.
+    pub async fn past_events(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
+        let past = EventQuery {
+            follow: false,
+            ..query.clone()
+        };
+        let read = async {
+            let mut lines = self.events(&past).await?;
+            let mut events = Vec::new();
+            while let Some(line) = lines.next().await? {
+                events.push(serde_json::from_str(&line).map_err(|cause| self.garbage(cause))?);
+            }
+            Ok(events)
+        };
+        let read = time::timeout(self.timeout, read).await;
+        read.unwrap_or_else(|_| Err(self.timed_out(false)))
+    }
+
+    /// Events as they come, each in JSON on a line; without end if they are followed.
+    ///
+    /// # Errors
+    /// When there is no such service or backend, the time is none, or no agent answers.
+    pub async fn events(&self, query: &EventQuery) -> Result<Lines, Error> {
+        let begun = time::timeout(self.timeout, Lines::ask(self, &events_path(query), query.follow)).await;
+        begun.unwrap_or_else(|_| Err(self.timed_out(false)))
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.request(Method::GET, path, Bytes::new()).await
     }
@@ -195,53 +251,62 @@ impl Client {
         body: Bytes,
     ) -> Result<T, Error> {
         let changes = method != Method::GET;
+        self.asked(method, path, body, changes).await
+    }
+
+    async fn asked<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        changes: bool,
+    ) -> Result<T, Error> {
         let answer = time::timeout(self.timeout, self.exchange(method, path, body)).await;
-        let (status, body) = answer.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                socket: self.socket.clone(),
-                after: self.timeout,
-                changes,
-            })
-        })?;
+        let (status, body) = answer.unwrap_or_else(|_| Err(self.timed_out(changes)))?;
         if status.is_success() {
-            serde_json::from_slice(&body).map_err(|cause| Error::Garbage {
-                socket: self.socket.clone(),
-                cause,
-            })
+            serde_json::from_slice(&body).map_err(|cause| self.garbage(cause))
         } else {
-            Err(match serde_json::from_slice(&body) {
-                Ok(Failure { error }) => Error::Refused { status, error },
-                Err(_) => Error::Unexplained {
-                    socket: self.socket.clone(),
-                    status,
-                },
-            })
+            Err(self.refused(status, &body))
+        }
+    }
+
+    /// What an answer that is no success says.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Error {
+        match serde_json::from_slice(body) {
+            Ok(Failure { error }) => Error::Refused { status, error },
+            Err(_) => Error::Unexplained {
+                socket: self.socket.clone(),
+                status,
+            },
+        }
+    }
+
+    fn garbage(&self, cause: serde_json::Error) -> Error {
+        Error::Garbage {
+            socket: self.socket.clone(),
+            cause,
+        }
+    }
+
+    fn timed_out(&self, changes: bool) -> Error {
+        Error::Timeout {
+            socket: self.socket.clone(),
+            after: self.timeout,
+            changes,
+        }
+    }
+
+    fn broken(&self, cause: Cause) -> Error {
+        Error::Broken {
+            socket: self.socket.clone(),
+            cause,
         }
     }
 
     /// Sends a request and reads the whole answer.
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|cause| Error::Unreachable {
-                socket: self.socket.clone(),
-                cause,
-            })?;
-        let broken = |cause: Cause| Error::Broken {
-            socket: self.socket.clone(),
-            cause,
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| broken(error.into()))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "xlb")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONNECTION, "close")
-            .body(Full::new(body))
-            .map_err(|error| broken(error.into()))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = request(method, path, body).map_err(|error| self.broken(error))?;
         let answer = async {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await?;
@@ -254,172 +319,24 @@ impl Client {
             answer = &mut answer => answer,
             _ = connection => answer.await,
         }
-        .map_err(broken)
-    }
-}
-
-fn service_path(service: &str) -> String {
-    format!("/v1/services/{}", percent_encoded(service))
-}
-
-fn flows_path(query: &FlowQuery) -> String {
-    let FlowQuery {
-        service,
-        backend,
-        from,
-        to,
-        limit,
-    } = query;
-    let parts = [
-        ("service", service.clone()),
-        ("backend", backend.clone()),
-        ("from", from.map(|from| from.to_string())),
-        ("to", to.map(|to| to.to_string())),
-        ("limit", limit.map(|limit| limit.to_string())),
-    ];
-    let parts = parts.into_iter().filter_map(|(name, value)| {
-        let value = percent_encoded(&value?);
-        Some(format!("{name}={value}"))
-    });
-    let parts: Vec<_> = parts.collect();
-    format!("/v1/flows?{}", parts.join("&"))
-}
-
-fn backend_path(service: &str, backend: &str) -> String {
-    format!("{}/backends/{}", service_path(service), percent_encoded(backend))
-}
-
-/// One segment of a path: all but unreserved characters (RFC 3986 §2.3) as `%XX`.
-fn percent_encoded(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{canned::CannedAgent, *};
-
-    #[test]
-    fn names_are_one_segment_of_a_path() {
-        assert_eq!(
-            backend_path("web", "10.0.0.2:8080"),
-            "/v1/services/web/backends/10.0.0.2%3A8080"
-        );
-        assert_eq!(service_path("a/b ?#%ü"), "/v1/services/a%2Fb%20%3F%23%25%C3%BC");
-        assert_eq!(service_path("A-z.0_9~"), "/v1/services/A-z.0_9~");
+        .map_err(|error| self.broken(error))
     }
 
-    #[tokio::test]
-    async fn an_answer_is_read() {
-        let agent = CannedAgent::new(200, canned::status());
-        let status = Client::new(agent.socket()).status().await.unwrap();
-        assert_eq!(serde_json::to_value(status).unwrap(), canned::status());
-        assert_eq!(agent.requests(), [("GET /v1/status".into(), json!(null))]);
-    }
-
-    #[tokio::test]
-    async fn an_answer_may_be_long() {
-        let mut service = canned::service();
-        service["backends"] = (0..4096).map(|id| canned::backend(&format!("b{id}"))).collect();
-        let agent = CannedAgent::new(200, json!([service]));
-        let services = Client::new(agent.socket()).services().await.unwrap();
-        assert_eq!(services[0].backends.len(), 4096);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_the_agents_own_text() {
-        let agent = CannedAgent::new(404, json!({"error": "no service \"web\""}));
-        let error = Client::new(agent.socket())
-            .remove_service("web")
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "no service \"web\"");
-        assert!(
-            matches!(
-                error,
-                Error::Refused {
-                    status: StatusCode::NOT_FOUND,
-                    ..
-                }
-            ) && !error.is_not_ready()
-        );
-    }
-
-    #[tokio::test]
-    async fn answers_of_something_else_are_named_as_such() {
-        let not_found = CannedAgent::new(404, json!("nothing here"));
-        let error = Client::new(not_found.socket())
-            .status()
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("answered '404 Not Found' without a reason"),
-            "{error}"
-        );
-        let other = CannedAgent::new(200, json!({"version": 1}));
-        let error = Client::new(other.socket())
-            .status()
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("what this version does not understand"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_breaks_is_an_error() {
-        for answer in [
-            "",
-            "SSH-2.0-OpenSSH_9.2\r\n",
-            "HTTP/1.1 200 OK\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"version\"",
-            "HTTP/1.1 200 OK\r\nContent-Length: nonsense\r\n\r\n{}",
-        ] {
-            let agent = CannedAgent::raw(answer);
-            let error = Client::new(agent.socket()).status().await.unwrap_err();
-            let text = error.to_string();
-            assert!(text.contains("gave no whole answer ("), "{answer:?}: {text}");
-            assert!(!error.is_not_ready());
-        }
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_says_nothing_is_waited_for_only_so_long() {
-        let agent = CannedAgent::silent();
-        let client = Client::new(agent.socket()).with_timeout(Duration::from_millis(50));
-        let error = client.status().await.unwrap_err();
-        assert!(error.is_not_ready());
-        assert!(
-            error.to_string().ends_with("did not answer within 50ms"),
-            "{error}"
-        );
-        let error = client.remove_service("web").await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("whether the change was made is not known"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_socket_that_may_not_be_used_has_its_own_remedy() {
-        let cause = std::io::Error::from_raw_os_error(13);
-        let error = Error::Unreachable {
-            socket: "/run/xlb/xlb.sock".into(),
+    async fn connect(
+        &self,
+    ) -> Result<
+        (
+            http1::SendRequest<Full<Bytes>>,
+            http1::Connection<TokioIo<UnixStream>, Full<Bytes>>,
+        ),
+        Error,
+    > {
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|cause| Error::Unreachable {
+            socket: self.socket.clone(),
             cause,
-        };
-        let expected = "may not talk to the agent at /run/xlb/xlb.sock (Permission denied): \
-                        run as root or as a member of the socket's group";
-        assert_eq!(error.to_string(), expected);
-        assert!(!error.is_not_ready());
+        })?;
+        let connected = http1::handshake(TokioIo::new(stream)).await;
+        connected.map_err(|error| self.broken(error.into()))
     }
 }

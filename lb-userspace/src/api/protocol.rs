@@ -13,6 +13,9 @@
 //! | `DELETE /v1/services/S/backends/B` | | [`Removed`] |
 //! | `GET /v1/services/S/slots` | | [`Slots`] |
 //! | `POST /v1/services/S/slots`, which changes nothing | [`PoolChange`] | [`Moves`] |
+//! | `GET /v1/checks?service=…&backend=…` | (a [`CheckQuery`]) | list of [`BackendChecks`] |
+//! | `POST /v1/services/S/backends/B/check`, which counts for nothing | | [`CheckRun`] |
+//! | `GET /v1/events?service=…&backend=…&since=…&follow=…` | (an [`EventQuery`]) | lines, each an [`Event`] |
 //! | `GET /v1/vips` | | list of [`Vip`] |
 //! | `PATCH /v1/vips/V` | [`VipChange`] | [`Vip`] |
 //! | `GET /v1/lookup?from=…&to=…&packet=…` | (a [`Probe`]) | [`Lookup`] |
@@ -23,6 +26,8 @@
 //! Success is any 2xx; with 4xx and 5xx the answer is a [`Failure`]. Names in paths are percent-encoded. Counters count
 //! since the service, or the backend in it, was made. New fields may come, so readers ignore those they do not know.
 
+mod checks;
+mod events;
 mod flows;
 mod lookup;
 mod remembered;
@@ -30,20 +35,23 @@ mod slots;
 
 use std::net::IpAddr;
 
-use lb_common::traffic::Traffic;
+use lb_common::{backend::BackendState, traffic::Traffic};
 use serde::{Deserialize, Serialize};
 
+pub use self::checks::{BackendChecks, Check, CheckQuery, CheckResult, CheckRun, CheckRunResult};
+pub use self::events::{Event, EventQuery, What};
 pub use self::flows::{FlowQuery, Flows, Purged, TranslatedFlow, WrittenFlow};
 pub use self::lookup::{
     By, Lookup, LookupService, LookupSlot, Match, PacketKind, Probe, Remembered, SlotState, Table, Target,
 };
 pub use self::slots::{Move, Moves, PoolChange, Share, Slots};
 use crate::config::{
-    self, Admin, AttachMode, Balance, CheckSpec, Fragments, Mode, Network, QuicSpec, ServerId, Unserved,
+    self, Admin, AttachMode, Balance, CheckSpec, Fragments, HealthSpec, Mode, Network, QuicSpec, ServerId,
+    Unserved,
 };
 pub use crate::config::{BackendChange, ServiceChange};
 
-pub use remembered::{MapMemory, Written};
+pub use remembered::{MapMemory, Reaction, Written};
 
 /// One screen about the agent and all that it balances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +74,9 @@ pub struct Status {
     /// The table of those that are written down.
     #[serde(default)]
     pub written: Written,
+    /// How fast backends that failed were taken out.
+    #[serde(default)]
+    pub reaction: Reaction,
     /// Kernel memory of each map.
     #[serde(default)]
     pub memory: Vec<MapMemory>,
@@ -114,7 +125,14 @@ pub struct Service {
     #[serde(default)]
     pub quic: Option<QuicSpec>,
     /// How backends are probed; null when they are not.
-    pub check: Option<CheckSpec>,
+    #[serde(rename = "check", default, with = "config::one_or_more_checks")]
+    pub checks: Vec<CheckSpec>,
+    /// How their results are judged together, where that is not as everywhere.
+    #[serde(default, skip_serializing_if = "HealthSpec::is_usual")]
+    pub health: HealthSpec,
+    /// Whether a new flow finds a backend: one that is up and has a share of them.
+    #[serde(default)]
+    pub usable: bool,
     pub counters: Counters,
     /// In the order of their names.
     pub backends: Vec<Backend>,
@@ -132,6 +150,9 @@ pub struct Backend {
     pub port: Option<u16>,
     /// Share of new flows relative to the service's other backends, 0 to 1000.
     pub weight: u16,
+    /// The weight that it has by now, where that is another: it grows after a recovery, or its agent wishes so.
+    #[serde(default)]
+    pub weight_now: u16,
     /// Active flows with which it gets no new one; 0 for any number.
     #[serde(default)]
     pub max_connections: u32,
@@ -187,6 +208,16 @@ pub enum State {
     Drain,
     /// Gets no packets.
     Down,
+}
+
+impl From<BackendState> for State {
+    fn from(state: BackendState) -> Self {
+        match state {
+            BackendState::Up => Self::Up,
+            BackendState::Drain => Self::Drain,
+            BackendState::Down | BackendState::Free => Self::Down,
+        }
+    }
 }
 
 /// The way to a backend.
@@ -259,18 +290,18 @@ impl Service {
             .count()
     }
 
-    /// Whether a new flow finds a backend. One of weight 0 is up, but has no share.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        self.backends
-            .iter()
-            .any(|backend| backend.state == State::Up && backend.weight > 0)
-    }
-
     /// Flows that are remembered and belong to any of its backends.
     #[must_use]
     pub fn flows(&self) -> u64 {
         self.backends.iter().map(|backend| backend.flows).sum()
+    }
+}
+
+impl Backend {
+    /// Whether new flows may go there. One of weight 0 is up, but has no share.
+    #[must_use]
+    pub fn takes_new_flows(&self) -> bool {
+        self.state == State::Up && self.weight > 0
     }
 }
 
@@ -345,7 +376,7 @@ mod tests {
     #[test]
     fn a_backend_in_json() {
         let backend = json!({
-            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100, "max_connections": 0, "priority": 1,
+            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100, "weight_now": 10, "max_connections": 0, "priority": 1,
             "admin": "ready", "server_id": "0a0b", "health": "checking", "state": "down",
             "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "active": 5, "drift": -1, "drain_ends_seconds": null, "last_check": null,
             "counters": {
@@ -355,6 +386,16 @@ mod tests {
         });
         let read: Backend = serde_json::from_value(backend.clone()).unwrap();
         assert_eq!(read.health, Health::Checking);
-        assert_eq!(serde_json::to_value(read).unwrap(), backend);
+        assert_eq!(serde_json::to_value(&read).unwrap(), backend);
+        let takes = |state, weight| {
+            Backend {
+                state,
+                weight,
+                ..read.clone()
+            }
+            .takes_new_flows()
+        };
+        assert!(takes(State::Up, 1) && !takes(State::Up, 0));
+        assert!(!takes(State::Drain, 1) && !takes(State::Down, 1));
     }
 }

@@ -1,5 +1,11 @@
 //! The API's server: HTTP on a unix socket that root and its group may use.
 
+mod checks;
+mod events;
+mod problem;
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     os::unix::{
@@ -13,11 +19,10 @@ use anyhow::{Context as _, Result, ensure};
 use axum::{
     Json, Router,
     extract::{
-        DefaultBodyLimit, Path as Segments, Query, State,
+        DefaultBodyLimit, FromRef, Path as Segments, Query, State,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
-    http::{Method, StatusCode, Uri},
-    response::{IntoResponse, Response},
+    http::StatusCode,
     routing::{get, post},
 };
 use tokio::{
@@ -26,21 +31,37 @@ use tokio::{
 };
 
 use crate::{
-    api::protocol::{BackendChange, Failure, FlowQuery, PoolChange, Probe, ServiceChange, VipChange},
+    api::protocol::{BackendChange, FlowQuery, PoolChange, Probe, ServiceChange, VipChange},
     config::{BackendSpec, Network, ServiceSpec},
-    control::{Answer, Ask, Problem, Request, change::Change, flows::Wish},
-    output,
+    control::{Answer, Ask, Problem, Request, change::Change, events::Journal, flows::Wish},
 };
 
 /// Read and write for the owner and its group.
 const MODE: u32 = 0o660;
 /// Longest body of a request, in MiB: more than a service with as many backends as ever fit.
 const BODY_MAX: usize = 16;
-/// Longest part of a request's path that an answer repeats.
-const PATH_SHOWN: usize = 80;
 
 type Loop = State<mpsc::Sender<Request>>;
 type Result_ = std::result::Result<(StatusCode, Json<Answer>), Problem>;
+
+/// Where answers come from.
+#[derive(Clone, Debug)]
+struct Sources {
+    control: mpsc::Sender<Request>,
+    journal: Journal,
+}
+
+impl FromRef<Sources> for mpsc::Sender<Request> {
+    fn from_ref(sources: &Sources) -> Self {
+        sources.control.clone()
+    }
+}
+
+impl FromRef<Sources> for Journal {
+    fn from_ref(sources: &Sources) -> Self {
+        sources.journal.clone()
+    }
+}
 
 /// A socket in the file system; removed when dropped.
 #[derive(Debug)]
@@ -90,13 +111,13 @@ impl Socket {
         })
     }
 
-    /// Answers requests through the control loop, until the runtime ends.
-    pub fn serve(&mut self, control: mpsc::Sender<Request>) {
+    /// Answers requests through the control loop, and out of the journal, until the runtime ends.
+    pub fn serve(&mut self, control: mpsc::Sender<Request>, journal: Journal) {
         let Some(listener) = self.listener.take() else {
             return;
         };
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router(control)).await {
+            if let Err(error) = axum::serve(listener, router(Sources { control, journal })).await {
                 log::error!("the API has ended: {error}");
             }
         });
@@ -111,7 +132,7 @@ impl Drop for Socket {
     }
 }
 
-fn router(control: mpsc::Sender<Request>) -> Router {
+fn router(sources: Sources) -> Router {
     Router::new()
         .route("/v1/status", get(|control: Loop| ask(control, Ask::Status)))
         .route(
@@ -131,31 +152,20 @@ fn router(control: mpsc::Sender<Request>) -> Router {
             "/v1/services/{service}/backends/{backend}",
             axum::routing::patch(set_backend).delete(remove_backend),
         )
+        .route(
+            "/v1/services/{service}/backends/{backend}/check",
+            post(checks::run),
+        )
+        .route("/v1/checks", get(checks::list))
+        .route("/v1/events", get(events::list))
         .route("/v1/vips", get(|control: Loop| ask(control, Ask::Vips)))
         .route("/v1/vips/{vip}", axum::routing::patch(set_vip))
         .route("/v1/lookup", get(lookup))
         .route("/v1/flows", get(list_flows).delete(purge_flows))
-        .fallback(unknown_resource)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(problem::unknown_resource)
+        .method_not_allowed_fallback(problem::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX << 20))
-        .with_state(control)
-}
-
-async fn unknown_resource(uri: Uri) -> Problem {
-    let path = shown(&uri);
-    Problem::NotFound(format!(
-        "{path}: no such resource: ask for /v1/status, /v1/vips, /v1/lookup, /v1/flows, /v1/services or what is below"
-    ))
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> (StatusCode, Json<Failure>) {
-    let path = shown(&uri);
-    let error = format!("{path}: does not take {method}: the header 'allow' has the methods that it takes");
-    (StatusCode::METHOD_NOT_ALLOWED, Json(Failure { error }))
-}
-
-fn shown(uri: &Uri) -> String {
-    uri.path().chars().take(PATH_SHOWN).collect()
+        .with_state(sources)
 }
 
 async fn show_service(control: Loop, service: Result<Segments<String>, PathRejection>) -> Result_ {
@@ -313,49 +323,18 @@ async fn purge_flows(control: Loop, query: Result<Query<FlowQuery>, QueryRejecti
 }
 
 async fn ask(State(control): Loop, ask: Ask) -> Result_ {
+    let answer = told(&control, ask).await?;
+    Ok((StatusCode::OK, Json(answer)))
+}
+
+/// What the control loop says.
+async fn told(control: &mpsc::Sender<Request>, ask: Ask) -> Result<Answer, Problem> {
     let (answer, answered) = oneshot::channel();
     let ends = || Problem::Failed("the agent is ending".to_owned());
     control.send(Request { ask, answer }).await.map_err(|_| ends())?;
-    let answer = answered.await.map_err(|_| ends())??;
-    Ok((StatusCode::OK, Json(answer)))
+    answered.await.map_err(|_| ends())?
 }
 
 fn created(result: Result_) -> Result_ {
     result.map(|(_, answer)| (StatusCode::CREATED, answer))
-}
-
-impl From<JsonRejection> for Problem {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::Refused(match rejection {
-            JsonRejection::BytesRejection(_) => {
-                format!(
-                    "the request's body cannot be read, or is longer than {BODY_MAX} MiB: send less at once"
-                )
-            }
-            other => output::one_line(&other.body_text()),
-        })
-    }
-}
-
-impl From<QueryRejection> for Problem {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::Refused(output::one_line(&rejection.body_text()))
-    }
-}
-
-impl From<PathRejection> for Problem {
-    fn from(rejection: PathRejection) -> Self {
-        Self::Refused(output::one_line(&rejection.body_text()))
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (status, error) = match self {
-            Self::NotFound(error) => (StatusCode::NOT_FOUND, error),
-            Self::Refused(error) => (StatusCode::UNPROCESSABLE_ENTITY, error),
-            Self::Failed(error) => (StatusCode::INTERNAL_SERVER_ERROR, error),
-        };
-        (status, Json(Failure { error })).into_response()
-    }
 }

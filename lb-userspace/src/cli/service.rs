@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser as NonEmpty, value_parser};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as NonEmpty, value_parser};
 
 use crate::{
     cli::{
@@ -10,8 +10,8 @@ use crate::{
         values,
     },
     config::{
-        Affinity, Algorithm, BackendSpec, Fragments, Mode, OnFull, Prefix, Rate, SourceRate, StatusSet, Udp,
-        Vip,
+        Affinity, Algorithm, BackendSpec, Fragments, Mode, OnDown, OnFull, Prefix, Rate, SourceRate,
+        StatusSet, Udp, Vip,
     },
 };
 
@@ -33,7 +33,7 @@ pub enum ServiceCommand {
         xlb service add games --vip 198.51.100.0/24:27000-27999/udp --mode gue --backend 10.0.0.2"
     )]
     Add(Box<ServiceAdd>),
-    /// Change how a service spreads its flows: what is given, and all else stays
+    /// Change how a service spreads its flows and how it is checked: what is given, and all else stays
     #[command(after_help = "Examples:\n  xlb service set web --algorithm least-conn\n  \
         xlb service set web --affinity 10m,prefix=24/64 --new-flows-per-source 20,burst=100\n  \
         xlb service set web --affinity off")]
@@ -43,6 +43,8 @@ pub enum ServiceCommand {
         name: String,
         #[command(flatten)]
         flows: Box<FlowArguments>,
+        #[command(flatten)]
+        check: Box<CheckArguments>,
     },
     /// Remove a service and its backends; its flows end
     Rm {
@@ -114,6 +116,9 @@ pub struct FlowArguments {
     /// What becomes of a new flow when all backends are full: reject, drop or spill [default: reject]
     #[arg(long, value_name = "WHAT", value_parser = values::by_name::<OnFull>)]
     pub on_full: Option<OnFull>,
+    /// What becomes of packets when no backend is up: drop, reset or pass (to this host) [default: drop]
+    #[arg(long, value_name = "WHAT", value_parser = values::by_name::<OnDown>)]
+    pub on_down: Option<OnDown>,
     /// Whether datagrams stay with their backend when others are to have it: stay or move [default: stay]
     #[arg(long, value_name = "HOW", value_parser = values::by_name::<Udp>)]
     pub udp: Option<Udp>,
@@ -131,44 +136,41 @@ pub struct FlowArguments {
     pub new_flows_per_source: Option<Setting<SourceRate>>,
 }
 
-/// How backends of a new service are probed. What is absent has the configuration's default.
+/// How backends are probed. What is absent of a check has the configuration's default.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Check")]
 pub struct CheckArguments {
-    /// Probe the backends: tcp (opens a connection) or http (sends a GET)
-    #[arg(long = "check", value_enum, value_name = "KIND", hide_possible_values = true)]
-    pub probe: Option<Probe>,
+    /// A check of the backends: tcp, tcp-hold, http, https, grpc, udp, dns, icmp, exec or agent; repeat for more; of set also none
+    #[arg(long = "check", value_name = "TYPE[,FIELD=VALUE]…")]
+    pub checks: Vec<String>,
+    /// What is made of results: require, checking, slow_start, panic, flaps.hold, passive.signs, … (docs/health.md)
+    #[arg(long = "health", value_name = "FIELD=VALUE[,FIELD=VALUE]…")]
+    pub health: Option<String>,
     /// Time from one probe to the next, such as 1s
-    #[arg(long = "check-interval", value_name = "TIME", requires = "probe", value_parser = values::duration)]
+    #[arg(long = "check-interval", value_name = "TIME", requires = "checks", value_parser = values::duration)]
     pub interval: Option<Duration>,
     /// Time a backend has to answer, such as 500ms
-    #[arg(long = "check-timeout", value_name = "TIME", requires = "probe", value_parser = values::duration)]
+    #[arg(long = "check-timeout", value_name = "TIME", requires = "checks", value_parser = values::duration)]
     pub timeout: Option<Duration>,
     /// Passed probes in a row that bring a backend up
-    #[arg(long = "check-rise", value_name = "N", requires = "probe")]
+    #[arg(long = "check-rise", value_name = "N", requires = "checks")]
     pub rise: Option<u32>,
     /// Failed probes in a row that take a backend down
-    #[arg(long = "check-fall", value_name = "N", requires = "probe")]
+    #[arg(long = "check-fall", value_name = "N", requires = "checks")]
     pub fall: Option<u32>,
     /// Port to probe [default: the backend's]
-    #[arg(long = "check-port", value_name = "PORT", requires = "probe", value_parser = value_parser!(u16).range(1..))]
+    #[arg(long = "check-port", value_name = "PORT", requires = "checks", value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Path to get (http)
-    #[arg(long = "check-path", value_name = "PATH", requires = "probe")]
+    #[arg(long = "check-path", value_name = "PATH", requires = "checks")]
     pub path: Option<String>,
     /// Host header to send (http)
-    #[arg(long = "check-host", value_name = "HOST", requires = "probe")]
+    #[arg(long = "check-host", value_name = "HOST", requires = "checks")]
     pub host: Option<String>,
     /// Status codes that pass, such as 200 or 200-299,304 (http)
-    #[arg(long = "check-status", value_name = "CODES", requires = "probe")]
+    #[arg(long = "check-status", value_name = "CODES", requires = "checks")]
     pub status: Option<StatusSet>,
     /// Text that the body has to contain (http)
-    #[arg(long = "check-body", value_name = "TEXT", requires = "probe")]
+    #[arg(long = "check-body", value_name = "TEXT", requires = "checks")]
     pub body: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Probe {
-    Tcp,
-    Http,
 }

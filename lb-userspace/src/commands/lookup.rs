@@ -168,6 +168,10 @@ fn why_not(told: &Lookup) -> String {
         "dropped: no client can have that source"
     } else if is(Outcome::NoBackend) {
         "dropped: no backend takes it"
+    } else if is(Outcome::DownReset) {
+        "refused: no backend takes it"
+    } else if is(Outcome::DownPassed) {
+        "left to the kernel: no backend takes it"
     } else if is(Outcome::Full) {
         "dropped: all backends are full"
     } else if is(Outcome::FullReset) {
@@ -275,6 +279,8 @@ Why        the owner of the next hash, at try 3: those before take no new flows
         (answer["by"], answer["backend"]) = (json!(null), json!(null));
         for (outcome, code) in [
             ("no_backend", Code::NotReady),
+            ("down_reset", Code::NotReady),
+            ("down_passed", Code::NotReady),
             ("full", Code::NotReady),
             ("bad_source", Code::Error),
         ] {

@@ -2,9 +2,11 @@
 
 mod backend;
 mod backend_setup;
+mod check;
 mod config_check;
 mod decap;
 pub mod detach;
+mod events;
 mod flow;
 mod lookup;
 mod maglev;
@@ -34,7 +36,8 @@ pub enum Code {
     Done = 0,
     /// Also a wrong command line and wrong input.
     Error = 1,
-    /// No agent answers, or `status` finds a service without a usable backend.
+    /// No agent answers, `status` finds a service without a usable backend, `lookup` none for a packet, or `check run` a check
+    /// that fails.
     NotReady = 2,
 }
 
@@ -83,6 +86,8 @@ pub fn execute(cli: &Cli) -> Result<Reply> {
         Command::Status { verbose } => wait(status::execute(&session, *verbose)),
         Command::Service(command) => wait(service::execute(&session, command)),
         Command::Backend(command) => wait(backend::execute(&session, command)),
+        Command::Check(command) => wait(check::execute(&session, command)),
+        Command::Events(arguments) => wait(events::execute(&session, arguments)),
         Command::Vip(command) => wait(vip::execute(&session, command)),
         Command::Flow(command) => wait(flow::execute(&session, command)),
         Command::Maglev(command) => wait(maglev::execute(&session, command)),

@@ -4,9 +4,10 @@ mod settings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -17,14 +18,21 @@ use lb_common::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
 };
 
 use super::{Code, Reply};
 use crate::{
     api::server::Socket,
     config::{self, Config, Network, PartialChecksums},
-    control::{self, Controller, Inlets, Outlets, overrides::Overrides},
+    control::{
+        self, Controller, Inlets, Outlets,
+        events::{Journal, News, What, hook::Hook},
+        overrides::Overrides,
+    },
     datapath::{
         attach,
         bpf::BpfDatapath,
@@ -32,10 +40,11 @@ use crate::{
         load::{self, Capacity, Settings},
         nics,
         pins::Pins,
-        preflight,
+        preflight, probing,
         records::Records,
         sweep::{Census, Sweep},
     },
+    health::{through::Path as Probing, unreachable::Listener},
     kernel_log,
     netlink::{Links, Resolver},
     state_dir::StateDir,
@@ -45,6 +54,9 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Pause between two sweeps of the flow table, at least; a sweep that takes long is followed by twenty times as much.
 const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long tasks may take to end with the agent.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// Runs the agent until it is told to end.
 ///
@@ -59,8 +71,8 @@ pub fn execute(file: &Path, detach_on_exit: bool) -> Result<Reply> {
         .build()
         .context("start the runtime")?;
     runtime.block_on(run(&config, detach_on_exit))?;
-    // A sweep of the flow table may be under way; nothing depends on its end.
-    runtime.shutdown_background();
+    // For commands of checks, which end with their tasks. A sweep of the flow table may be under way; nothing depends on its end.
+    runtime.shutdown_timeout(ENDING);
     Ok(Reply {
         text: String::new(),
         code: Code::Done,
@@ -123,18 +135,27 @@ async fn run_on(
     let host = host(config, &links).await?;
     let settings = settings(config, state.hash_key()?, &host)?;
     // For the refusal alone, while nothing has been touched.
-    Overrides::load(&config.node.state_dir)?;
+    let overrides = Overrides::load(&config.node.state_dir)?;
     let mut ebpf = load::load(pins, &settings)?;
+    // Before anything is taken from the object: what is loaded names maps by what is open in it.
+    let can_probe = probing::load(&mut ebpf).map(drop);
 
     let (observed, observations) = mpsc::channel(QUEUE);
     let (wanted, targets) = watch::channel(BTreeSet::new());
     let (suspected, suspects) = mpsc::channel(QUEUE);
     let (lifetimes, lasting) = watch::channel(BTreeMap::new());
+    let journal = Journal::default();
+    let services = overrides.over(&config.setup(), &config.limits).0.services.len();
+    journal.note(started(services), SystemTime::now());
+    let (path, object) = Probing::expecting();
     let outlets = Outlets {
+        path: Some(path),
+        own: settings.own,
         observations: observed,
         targets: wanted,
         suspects: suspected,
         lifetimes,
+        journal: journal.clone(),
     };
     let mut datapath = BpfDatapath::new(&mut ebpf)?;
     settings::write_sources(&mut datapath, &config.node.sources)?;
@@ -150,11 +171,13 @@ async fn run_on(
     if config.node.log_packets {
         kernel_log::forward(&mut ebpf)?;
     }
+    // Probes by the data path wait for it, if there are any.
+    let _waiting = object.send(can_probe.map(|()| ebpf).map_err(|error| format!("{error:#}")));
 
     let (heard, news) = mpsc::channel(QUEUE);
     let _resolver = Resolver::spawn(targets, suspects, heard);
     let (asks, requests) = mpsc::channel(QUEUE);
-    socket.serve(asks);
+    socket.serve(asks, journal.clone());
     let census = sweep(Sweep::open(pins, settings.timeouts, lasting)?);
     let mut node = control::Node {
         started: Instant::now(),
@@ -171,6 +194,7 @@ async fn run_on(
         requests,
         news,
         census,
+        unreachables: listen_for_errors(),
     };
     let end = async move {
         tokio::select! {
@@ -189,8 +213,25 @@ async fn run_on(
         config.services.len(),
         config.node.socket.display()
     );
+    let hook = Hook::start(&config.node.on_event, &journal);
     control::run(&mut controller, &mut node, inlets, end).await;
+    if let Some(hook) = hook {
+        hook.end().await;
+    }
+    controller.write_health(Instant::now());
     Ok(())
+}
+
+/// That the agent has begun.
+fn started(services: usize) -> News<'static> {
+    let plural = if services == 1 { "" } else { "s" };
+    News {
+        event: What::Started,
+        service: None,
+        backend: None,
+        check: None,
+        reason: format!("xlb {}: {services} service{plural}", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 /// What the program has to know of this host.
@@ -261,6 +302,34 @@ fn settings(config: &Config, hash_key: [u64; 2], host: &Host) -> Result<Settings
     })
 }
 
+/// Hears ICMP errors about tunnels, which come to this host.
+fn listen_for_errors() -> mpsc::Receiver<IpAddr> {
+    let (told, heard) = mpsc::channel(QUEUE);
+    let listener = match Listener::open() {
+        Ok(listener) => listener,
+        Err(error) => {
+            log::warn!("ICMP errors about tunnels are not heard: {error:#}");
+            return heard;
+        }
+    };
+    tokio::spawn(async move {
+        loop {
+            match listener.next().await {
+                // Of a flood, as many as there is room for are enough.
+                Ok(address) => match told.try_send(address) {
+                    Ok(()) | Err(TrySendError::Full(_)) => {}
+                    Err(TrySendError::Closed(_)) => return,
+                },
+                Err(error) => {
+                    log::warn!("ICMP errors about tunnels are not heard any more: {error:#}");
+                    return;
+                }
+            }
+        }
+    });
+    heard
+}
+
 /// Sweeps the tables of flows over and over, beside the control loop.
 fn sweep(mut sweep: Sweep) -> mpsc::Receiver<Census> {
     let (counted, census) = mpsc::channel(1);
@@ -282,4 +351,23 @@ fn sweep(mut sweep: Sweep) -> mpsc::Receiver<Census> {
         }
     });
     census
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_is_an_event_of_nobody() {
+        let version = env!("CARGO_PKG_VERSION");
+        let News {
+            event,
+            service,
+            reason,
+            ..
+        } = started(3);
+        assert_eq!((event, service), (What::Started, None));
+        assert_eq!(reason, format!("xlb {version}: 3 services"));
+        assert_eq!(started(1).reason, format!("xlb {version}: 1 service"));
+    }
 }

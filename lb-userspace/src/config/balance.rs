@@ -47,6 +47,8 @@ pub struct Balance {
     #[serde(default)]
     pub on_full: OnFull,
     #[serde(default)]
+    pub on_down: OnDown,
+    #[serde(default)]
     pub udp: Udp,
     #[serde(default)]
     pub one_packet: bool,
@@ -72,6 +74,18 @@ pub enum OnFull {
     Spill,
 }
 
+/// What becomes of packets that no backend takes, since none is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDown {
+    #[default]
+    Drop,
+    /// Refused, as by a host without a listener.
+    Reset,
+    /// To the kernel: something on this host serves in the backends' place.
+    Pass,
+}
+
 /// What becomes of datagrams when their slot gets another backend, or their backend drains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +106,7 @@ impl From<&ServiceSpec> for Balance {
             load_factor: spec.load_factor,
             need: spec.need,
             on_full: spec.on_full,
+            on_down: spec.on_down,
             udp: spec.udp,
             one_packet: spec.one_packet,
             drain_timeout: spec.drain_timeout,
@@ -175,6 +190,19 @@ impl OnFull {
     }
 }
 
+impl OnDown {
+    pub const ALL: &'static [Self] = &[Self::Drop, Self::Reset, Self::Pass];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reset => "reset",
+            Self::Pass => "pass",
+        }
+    }
+}
+
 impl Udp {
     pub const ALL: &'static [Self] = &[Self::Stay, Self::Move];
 
@@ -223,6 +251,9 @@ mod tests {
                 (on_full.name(), serde_json::to_value(on_full).unwrap()),
                 (name, name.into())
             );
+        }
+        for on_down in OnDown::ALL {
+            assert_eq!(serde_json::to_value(on_down).unwrap(), on_down.name());
         }
     }
 }

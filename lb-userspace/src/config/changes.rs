@@ -6,8 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     backend::{Admin, BackendSpec},
-    balance::{Algorithm, OnFull, Udp, load_factor},
+    balance::{Algorithm, OnDown, OnFull, Udp, load_factor},
+    check::CheckSpec,
     factor,
+    health::HealthSpec,
     prefix::Prefix,
     rates::{Affinity, Rate, SourceRate},
     service::ServiceSpec,
@@ -29,7 +31,7 @@ pub struct BackendChange {
 }
 
 /// Settings of a service; what is absent stays as it is. Those that may be missing are taken away by null.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceChange {
     /// With another algorithm, the settings that only the one before has get their defaults.
@@ -46,6 +48,8 @@ pub struct ServiceChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_down: Option<OnDown>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<Udp>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     pub drain_timeout: Option<Duration>,
@@ -55,6 +59,17 @@ pub struct ServiceChange {
     pub new_flows: Option<Option<Rate>>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub new_flows_per_source: Option<Option<SourceRate>>,
+    /// All its checks; none takes them away.
+    #[serde(
+        rename = "check",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "given_checks"
+    )]
+    pub checks: Option<Vec<CheckSpec>>,
+    /// All of what is made of their results: what this does not say has its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
 }
 
 impl BackendChange {
@@ -103,7 +118,7 @@ impl BackendChange {
 
 impl ServiceChange {
     /// Names of what may change.
-    pub const FIELDS: &'static str = "algorithm, source_prefix, replicas, load_factor, need, on_full, udp, drain_timeout, affinity, new_flows or new_flows_per_source";
+    pub const FIELDS: &'static str = "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, udp, drain_timeout, affinity, new_flows, new_flows_per_source, check or health";
 
     /// Whether nothing is given.
     #[must_use]
@@ -139,23 +154,31 @@ impl ServiceChange {
             load_factor,
             need,
             on_full,
+            on_down,
             udp,
             drain_timeout,
             affinity,
             new_flows,
             new_flows_per_source,
-        } = self.spelled_out();
+            checks,
+            health,
+        } = self.clone().spelled_out();
         spec.algorithm = algorithm.unwrap_or(spec.algorithm);
         spec.source_prefix = source_prefix.unwrap_or(spec.source_prefix);
         spec.replicas = replicas.unwrap_or(spec.replicas);
         spec.load_factor = load_factor.unwrap_or(spec.load_factor);
         spec.need = need.unwrap_or(spec.need);
         spec.on_full = on_full.unwrap_or(spec.on_full);
+        spec.on_down = on_down.unwrap_or(spec.on_down);
         spec.udp = udp.unwrap_or(spec.udp);
         spec.drain_timeout = drain_timeout.unwrap_or(spec.drain_timeout);
         spec.affinity = affinity.unwrap_or(spec.affinity);
         spec.new_flows = new_flows.unwrap_or(spec.new_flows);
         spec.new_flows_per_source = new_flows_per_source.unwrap_or(spec.new_flows_per_source);
+        if let Some(checks) = checks {
+            spec.checks = checks;
+        }
+        spec.health = health.unwrap_or(spec.health);
     }
 
     /// What both change, this one first.
@@ -169,11 +192,14 @@ impl ServiceChange {
             load_factor: next.load_factor.or(first.load_factor),
             need: next.need.or(first.need),
             on_full: next.on_full.or(first.on_full),
+            on_down: next.on_down.or(first.on_down),
             udp: next.udp.or(first.udp),
             drain_timeout: next.drain_timeout.or(first.drain_timeout),
             affinity: next.affinity.or(first.affinity),
             new_flows: next.new_flows.or(first.new_flows),
             new_flows_per_source: next.new_flows_per_source.or(first.new_flows_per_source),
+            checks: next.checks.or(first.checks),
+            health: next.health.or(first.health),
         }
     }
 
@@ -189,6 +215,30 @@ impl ServiceChange {
 /// For `deserialize_with`: null is a value, not an absence.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// For `with`: checks, if they are given.
+mod given_checks {
+    use serde::{Deserializer, Serialize as _, Serializer};
+
+    use super::super::check::{CheckSpec, one_or_more};
+
+    #[expect(clippy::ref_option, reason = "serde hands fields over so")]
+    pub fn serialize<S: Serializer>(
+        checks: &Option<Vec<CheckSpec>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match checks {
+            Some(checks) => one_or_more::serialize(checks, serializer),
+            None => ().serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<CheckSpec>>, D::Error> {
+        one_or_more::deserialize(deserializer).map(Some)
+    }
 }
 
 /// For `with`: a factor, if there is one.
@@ -250,9 +300,10 @@ mod tests {
     fn what_is_absent_stays_and_null_takes_away() {
         let mut spec =
             service(&json!({"affinity": {"timeout": "5m"}, "new_flows": {"per_second": 10}, "need": 2}));
-        change(json!({"affinity": null, "on_full": "spill", "drain_timeout": "1h"})).apply(&mut spec);
+        change(json!({"affinity": null, "on_full": "spill", "on_down": "reset", "drain_timeout": "1h"}))
+            .apply(&mut spec);
         let expected = service(&json!({
-            "new_flows": {"per_second": 10}, "need": 2, "on_full": "spill", "drain_timeout": "1h",
+            "new_flows": {"per_second": 10}, "need": 2, "on_full": "spill", "on_down": "reset", "drain_timeout": "1h",
         }));
         assert_eq!(spec, expected);
     }
@@ -277,7 +328,10 @@ mod tests {
             json!({"algorithm": "source", "source_prefix": [24, 64]}),
             json!({"algorithm": "dest", "replicas": 2, "affinity": {"timeout": "1m"}}),
             json!({"affinity": null}),
-            json!({"udp": "move", "new_flows_per_source": {"per_second": 5, "burst": 9, "prefix": [24, 64]}}),
+            json!({"on_down": "pass"}),
+            json!({"check": {"type": "tcp"}, "health": {"panic": 50}}),
+            json!({"check": null}),
+            json!({"udp": "move", "on_down": "drop", "new_flows_per_source": {"per_second": 5, "burst": 9, "prefix": [24, 64]}}),
         ]
         .map(change);
         for before in [
@@ -285,12 +339,12 @@ mod tests {
             json!({"algorithm": "bounded", "load_factor": 2}),
             json!({"algorithm": "dest", "replicas": 3}),
         ] {
-            for first in changes {
-                for next in changes {
+            for first in &changes {
+                for next in &changes {
                     let (mut one_by_one, mut at_once) = (service(&before), service(&before));
                     first.apply(&mut one_by_one);
                     next.apply(&mut one_by_one);
-                    first.then(next).apply(&mut at_once);
+                    first.clone().then(next.clone()).apply(&mut at_once);
                     assert_eq!(one_by_one, at_once, "{first:?}, {next:?}");
                 }
             }
@@ -301,8 +355,10 @@ mod tests {
     fn a_change_reads_as_it_is_written() {
         for text in [
             json!({}),
-            json!({"algorithm": "p2c", "load_factor": 1.25, "need": 2, "on_full": "drop", "udp": "move"}),
+            json!({"algorithm": "p2c", "load_factor": 1.25, "need": 2, "on_full": "drop", "on_down": "pass", "udp": "move"}),
             json!({"affinity": null, "new_flows": null, "new_flows_per_source": null}),
+            json!({"check": null, "health": {"require": "any"}}),
+            json!({"check": {"type": "icmp", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3}}),
             json!({"affinity": {"timeout": "5m", "prefix": [24, 64]}, "new_flows": {"per_second": 7, "burst": 70}, "drain_timeout": "1h"}),
         ] {
             assert_eq!(serde_json::to_value(change(text.clone())).unwrap(), text);

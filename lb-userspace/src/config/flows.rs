@@ -6,7 +6,7 @@ use lb_common::limits::ORDER_TRIES;
 
 use super::{
     backend::BackendSpec,
-    balance::{Algorithm, Udp, load_factor},
+    balance::{Algorithm, OnDown, Udp, load_factor},
     factor,
     invalid::{Invalid, Step},
     ports::Ports,
@@ -26,6 +26,7 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
     order(spec)?;
     fragments(spec)?;
     udp(spec)?;
+    on_down(spec)?;
     tables(spec)?;
     if spec.one_packet { one_packet(spec) } else { Ok(()) }
 }
@@ -149,6 +150,17 @@ fn udp(spec: &ServiceSpec) -> Result<(), Invalid> {
         return Err(Invalid::field(
             "udp",
             "the service has no VIP of udp: remove it, or add one",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether something of the service can be refused.
+fn on_down(spec: &ServiceSpec) -> Result<(), Invalid> {
+    if spec.on_down == OnDown::Reset && spec.vips.iter().all(|vip| vip.protocol == Protocol::Sctp) {
+        return Err(Invalid::field(
+            "on_down",
+            "sctp is not refused: use \"drop\" or \"pass\"",
         ));
     }
     Ok(())

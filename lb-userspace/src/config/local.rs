@@ -2,9 +2,13 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
-use lb_common::limits::SOURCES;
+use lb_common::{
+    limits::SOURCES,
+    probe::{FIRST_PORT, LAST_PORT},
+};
 
 use super::{
+    check::command,
     invalid::{Invalid, Step},
     model::{ANSWERS, BACKENDS, FLOWS, Interface, Limits, Node, SERVICES, Timeouts, WRITTEN},
     network::Network,
@@ -30,6 +34,7 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
         source_ports,
         answers_per_second,
         partial_checksums: _,
+        on_event,
     } = node;
     for (field, path) in [("pin_dir", pin_dir), ("socket", socket), ("state_dir", state_dir)] {
         if !path.is_absolute() {
@@ -59,6 +64,9 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
         );
         return Err(Invalid::field("socket", problem));
     }
+    if !on_event.is_empty() {
+        command(on_event).map_err(|problem| Invalid::field("on_event", problem))?;
+    }
     self::tunnel_sources(tunnel_sources)?;
     self::sources(sources)?;
     let ports = match source_ports {
@@ -66,6 +74,13 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
         ports => ports.check(),
     };
     ports.map_err(|problem| Invalid::field("source_ports", problem))?;
+    if source_ports.bounds().1 >= FIRST_PORT {
+        let problem = format!(
+            "{source_ports} has ports of probes through the data path, {FIRST_PORT} to {LAST_PORT}: end at {} at the latest",
+            FIRST_PORT - 1
+        );
+        return Err(Invalid::field("source_ports", problem));
+    }
     ANSWERS
         .check(*answers_per_second)
         .map_err(|problem| Invalid::field("answers_per_second", problem))
@@ -177,4 +192,35 @@ pub(super) fn interfaces(interfaces: &[Interface]) -> Result<(), Invalid> {
             .at(&place));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_run_for_an_event_must_be_a_program() {
+        let checked = |command: &[&str]| {
+            let on_event = command.iter().map(|&word| word.to_owned()).collect();
+            node(&Node {
+                on_event,
+                ..Node::default()
+            })
+        };
+        for right in [&[][..], &["/bin/sh"], &["/bin/sh", "-c", "exit"]] {
+            assert_eq!(checked(right), Ok(()));
+        }
+        for (wrong, expected) in [
+            (&["sh"][..], "on_event: \"sh\" is no whole path: "),
+            (
+                &["/nonexistent/hook"],
+                "on_event: \"/nonexistent/hook\" cannot be run (",
+            ),
+            (&["/etc"], "on_event: \"/etc\" is no file: "),
+            (&["/etc/passwd"], "on_event: \"/etc/passwd\" may not be run: "),
+        ] {
+            let refusal = checked(wrong).unwrap_err().to_string();
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The configuration: what `xlb.toml` says, with every rule that it must keep.
 //!
 //! Reading order: `model` (the whole file), `service` (with `balance`, `prefix` and `rates`), `backend`, `vip` (with `network` and
-//! `ports`), `policy`, `quic`, `check` and
+//! `ports`), `policy`, `quic`, `check`, `health` and
 //! `status` (what the HTTP API and the persisted changes share), `validate` (what makes sense together) with `rules` (of
 //! single values), `modes` and `flows` (of a service), `together` (of all services) and `local` (of this host), `parse` (from text, errors with their line). `value` reads single values; `invalid` is the one error of
 //! everything that is not about text.
@@ -12,6 +12,7 @@ mod changes;
 mod check;
 pub mod factor;
 mod flows;
+mod health;
 mod invalid;
 mod local;
 mod model;
@@ -34,9 +35,13 @@ mod value;
 mod vip;
 
 pub use backend::{Admin, BackendSpec, DEFAULT_WEIGHT, MAX_WEIGHT};
-pub use balance::{Algorithm, Balance, OnFull, Udp};
+pub use balance::{Algorithm, Balance, OnDown, OnFull, Udp};
 pub use changes::{BackendChange, ServiceChange};
-pub use check::{CheckKind, CheckSpec};
+pub use check::{
+    CHECK_FIELDS, CheckKind, CheckSpec, DnsCheck, HttpCheck, HttpMethod, HttpVersion, Pattern, Payload, Phi,
+    TlsSpec, Via, authorities, one_or_more as one_or_more_checks, rcode, record_type,
+};
+pub use health::{Checking, Flaps, HealthSpec, Passive, Require};
 pub use invalid::{Invalid, Step};
 pub use model::{AttachMode, Config, Interface, Limits, Node, PartialChecksums, Setup, Timeouts};
 pub use network::Network;

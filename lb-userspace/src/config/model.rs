@@ -68,6 +68,8 @@ pub struct Node {
     #[serde(deserialize_with = "bounded::<_, _, { ANSWERS.min }, { ANSWERS.max }>")]
     pub answers_per_second: u32,
     pub partial_checksums: PartialChecksums,
+    /// A program, by its whole path, and its arguments, that is run for each event; empty: none.
+    pub on_event: Vec<String>,
 }
 
 /// Whether checksums that a sender on this host has left to a device are finished.
@@ -199,6 +201,7 @@ impl Default for Node {
             source_ports: Ports::Range(1024, 32_767),
             answers_per_second: 1000,
             partial_checksums: PartialChecksums::Auto,
+            on_event: Vec::new(),
         }
     }
 }

@@ -12,13 +12,15 @@ use std::{
     path::Path,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use toml::{
     Spanned,
     de::{DeTable, DeValue, Deserializer, Error},
 };
 
 use super::{
+    check::CheckSpec,
+    health::HealthSpec,
     invalid::{Invalid, Step},
     model::Config,
     value::quoted,
@@ -28,6 +30,104 @@ use super::{
 const LONGEST: usize = 500;
 /// Largest file that is read, in MiB: far more than all services and backends that ever fit.
 const LARGEST: u64 = 64;
+
+impl CheckSpec {
+    /// A check from its fields as text. The error says which of them is wrong, as it would of a file.
+    ///
+    /// # Errors
+    /// When a field is unknown, or its value is no good.
+    pub fn from_fields(fields: &[(String, String)]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Written {
+            check: CheckSpec,
+        }
+        read_fields::<Written>("check", fields).map(|written| written.check)
+    }
+}
+
+impl HealthSpec {
+    /// What is made of results, from its fields as text, those of inner tables with a dot in their names.
+    ///
+    /// # Errors
+    /// When a field is unknown, or its value is no good.
+    pub fn from_fields(fields: &[(String, String)]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Written {
+            health: HealthSpec,
+        }
+        let health = read_fields::<Written>("health", fields)?.health;
+        health
+            .check()
+            .map_err(|invalid| invalid.of("health").to_string())?;
+        Ok(health)
+    }
+}
+
+/// Reads a table of this name as it would stand in a file.
+fn read_fields<T: DeserializeOwned>(name: &str, fields: &[(String, String)]) -> Result<T, String> {
+    let mut table = toml::Table::new();
+    for (field, text) in fields {
+        let (around, key) = match field.split_once('.') {
+            Some((inner, key)) => {
+                let inner = table.entry(inner).or_insert_with(|| toml::Table::new().into());
+                let Some(inner) = inner.as_table_mut() else {
+                    return Err(format!("{name}: {field}: is given twice: give it once"));
+                };
+                (inner, key)
+            }
+            None => (&mut table, field.as_str()),
+        };
+        if around.contains_key(key) {
+            return Err(format!("{name}: {field}: is given twice: give it once"));
+        }
+        around.insert(key.to_owned(), value_of(key, text));
+    }
+    let mut document = toml::Table::new();
+    document.insert(name.to_owned(), table.into());
+    let text = document.to_string();
+    let root = DeTable::parse(&text).map_err(|error| one_line(error.message()))?;
+    T::deserialize(Deserializer::from(root.clone())).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        one_line(&explain(find(root.get_ref(), at), at, error.message()).1)
+    })
+}
+
+/// A value as a file would write it: without quotes where it reads as a number or a truth, but for what is text anyway.
+fn value_of(field: &str, text: &str) -> toml::Value {
+    const TEXTS: &[&str] = &[
+        "send",
+        "send_hex",
+        "expect",
+        "expect_regex",
+        "body",
+        "body_regex",
+        "status",
+        "host",
+        "path",
+        "version",
+        "server_name",
+        "ca",
+        "grpc_service",
+        "query",
+    ];
+    if field == "command" {
+        return text
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .into();
+    }
+    if TEXTS.contains(&field) {
+        return text.into();
+    }
+    match (text.parse::<i64>(), text.parse::<f64>(), text.parse::<bool>()) {
+        (Ok(number), ..) if field == "phi" => toml::Value::Float(number as f64),
+        (Ok(number), ..) => number.into(),
+        (_, Ok(number), _) if field == "phi" => number.into(),
+        (.., Ok(truth)) => truth.into(),
+        _ => text.into(),
+    }
+}
 
 /// Why a configuration cannot be used: one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,6 +352,8 @@ fn offset(root: &Spanned<DeTable<'_>>, invalid: &Invalid) -> Option<usize> {
     for step in invalid.place() {
         let next: Option<&Spanned<DeValue<'_>>> = match step {
             Step::Key(key) => table.and_then(|table| table.get(*key)),
+            // One thing may be written without a list around it.
+            Step::Index(0) if list.is_none() => continue,
             Step::Index(at) => list.and_then(|list: &toml::de::DeArray<'_>| list.get(*at)),
         };
         let Some(value) = next else { break };

@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     backend::BackendSpec,
-    balance::{self, Algorithm, OnFull, Udp},
-    check::CheckSpec,
+    balance::{self, Algorithm, OnDown, OnFull, Udp},
+    check::{self, CheckKind, CheckSpec, Via},
     factor,
+    health::HealthSpec,
     ports::Ports,
     prefix::Prefix,
     quic::QuicSpec,
@@ -62,6 +63,8 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_full: OnFull,
     #[serde(default, skip_serializing_if = "is_default")]
+    pub on_down: OnDown,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub udp: Udp,
     /// Whether each datagram is balanced for itself.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -96,8 +99,15 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_flows_per_source: Option<SourceRate>,
     /// Without a check, backends count as up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<CheckSpec>,
+    #[serde(
+        rename = "check",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        with = "check::one_or_more"
+    )]
+    pub checks: Vec<CheckSpec>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: HealthSpec,
     #[serde(rename = "backend", default)]
     pub backends: Vec<BackendSpec>,
 }
@@ -138,6 +148,7 @@ impl ServiceSpec {
             load_factor: balance::load_factor(),
             need: balance::one(),
             on_full: OnFull::default(),
+            on_down: OnDown::default(),
             udp: Udp::default(),
             one_packet: false,
             drain_timeout: DRAIN_TIMEOUT,
@@ -149,18 +160,45 @@ impl ServiceSpec {
             affinity: None,
             new_flows: None,
             new_flows_per_source: None,
-            check: None,
+            checks: Vec::new(),
+            health: HealthSpec::default(),
             backends: Vec::new(),
         }
     }
 
-    /// Where the check probes `backend`: nowhere without a check, or where no port can be told (which a valid service
-    /// rules out).
+    /// Where `check` probes `backend`: nowhere where no port can be told, which a valid service rules out. A probe that has no use
+    /// for a port gets one all the same where it is clear, to hand on.
     #[must_use]
-    pub fn check_target(&self, backend: &BackendSpec) -> Option<SocketAddr> {
-        let check = self.check.as_ref()?;
-        let port = check.port.or_else(|| self.probed_port(backend))?;
+    pub fn check_target(&self, check: &CheckSpec, backend: &BackendSpec) -> Option<SocketAddr> {
+        let port = check.port.or_else(|| self.probed_port(&check.kind, backend));
+        let port = if check.kind.has_port() {
+            port?
+        } else {
+            port.unwrap_or(0)
+        };
         Some(SocketAddr::new(backend.address, port))
+    }
+
+    /// What `check` asks by the data path, if that is its way: what a client would connect to.
+    #[must_use]
+    pub fn check_vip(&self, check: &CheckSpec) -> Option<&Vip> {
+        let vip = self.asked_vip(check);
+        let by_itself = !self.mode.forward().translates() && check.port.is_none();
+        match check.via {
+            Some(Via::Direct) => None,
+            Some(Via::Dataplane) => vip,
+            None => vip.filter(|_| by_itself),
+        }
+    }
+
+    /// The first VIP that a probe of this kind can be sent to.
+    pub(super) fn asked_vip(&self, check: &CheckSpec) -> Option<&Vip> {
+        let protocol = match check.kind {
+            CheckKind::Icmp | CheckKind::Exec { .. } | CheckKind::Agent { .. } => return None,
+            ref kind if kind.is_udp() => Protocol::Udp,
+            _ => Protocol::Tcp,
+        };
+        self.vips.iter().find(|vip| vip.protocol == protocol)
     }
 
     /// How errors name it.
@@ -168,9 +206,15 @@ impl ServiceSpec {
         format!("service {}", quoted(&self.name))
     }
 
-    /// The one port at which a TCP connection to `backend` tells something of the service, if there is one.
-    pub(super) fn probed_port(&self, backend: &BackendSpec) -> Option<u16> {
-        let ports = self.tcp_ports();
+    /// The one port at which a probe of this kind tells something of the service at `backend`, if there is one.
+    pub(super) fn probed_port(&self, kind: &CheckKind, backend: &BackendSpec) -> Option<u16> {
+        let ports = match kind {
+            CheckKind::Icmp | CheckKind::Exec { .. } => self.ports(None),
+            // What an agent says is on a port of its own.
+            CheckKind::Agent { .. } => return None,
+            kind if kind.is_udp() => self.ports(Some(Protocol::Udp)),
+            _ => self.ports(Some(Protocol::Tcp)),
+        };
         let mut ports = ports.iter();
         match (ports.next(), ports.next(), backend.port) {
             (Some(_), _, Some(port)) => Some(port),
@@ -179,11 +223,11 @@ impl ServiceSpec {
         }
     }
 
-    /// The ports of the VIPs that are served by TCP.
-    pub(super) fn tcp_ports(&self) -> BTreeSet<Ports> {
+    /// The ports of the VIPs that are served by a protocol, or by any.
+    pub(super) fn ports(&self, protocol: Option<Protocol>) -> BTreeSet<Ports> {
         self.vips
             .iter()
-            .filter(|vip| vip.protocol == Protocol::Tcp)
+            .filter(|vip| protocol.is_none_or(|protocol| vip.protocol == protocol))
             .map(|vip| vip.ports)
             .collect()
     }

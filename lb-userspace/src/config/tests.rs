@@ -90,23 +90,23 @@ fn a_full_file_says_what_it_says() {
             "192.0.2.10:443/tcp".parse().unwrap()
         ]
     );
-    let check = web.check.as_ref().unwrap();
+    let [check] = &web.checks[..] else {
+        panic!("{:?}", web.checks)
+    };
     assert_eq!(
         (check.interval, check.timeout),
         (Duration::from_secs(1), Duration::from_millis(500))
     );
     assert_eq!((check.rise, check.fall, check.port), (2, 3, Some(8080)));
-    let CheckKind::Http {
-        path,
-        host,
-        status,
-        body,
-    } = &check.kind
-    else {
+    let CheckKind::Http(http) = &check.kind else {
         panic!("{check:?}")
     };
-    assert_eq!((path.as_str(), host, body.as_deref()), ("/", &None, Some("ok")));
-    assert!(status.contains(200) && !status.contains(201) && status.contains(302));
+    let body = Pattern::Text("ok".into());
+    assert_eq!(
+        (http.path.as_str(), &http.host, &http.body),
+        ("/", &None, &Some(body))
+    );
+    assert!(http.status.contains(200) && !http.status.contains(201) && http.status.contains(302));
     let [b1, b2] = &web.backends[..] else {
         panic!("{:?}", web.backends)
     };
@@ -121,7 +121,7 @@ fn a_full_file_says_what_it_says() {
     assert_eq!(dns.backends[0].name, "10.0.0.2:53");
     let v6 = BackendSpec::new("2001:db8::2".parse().unwrap(), Some(53));
     assert_eq!(v6.name, "2001:db8::2.53");
-    assert_eq!(dns.check, None);
+    assert_eq!(dns.checks, []);
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn the_api_may_say_null() {
         "backend": [{"name": null, "address": "10.0.0.2", "port": null}]}"#;
     let service: ServiceSpec = serde_json::from_str(json).unwrap();
     assert_eq!(
-        (service.check, service.backends[0].name.as_str()),
-        (None, "10.0.0.2")
+        (service.checks, service.backends[0].name.as_str()),
+        (vec![], "10.0.0.2")
     );
 }
 
@@ -161,9 +161,8 @@ fn the_api_may_say_null() {
 fn the_check_goes_to_the_port_that_is_served() {
     let config = |more: &str| parse(&web(more)).unwrap().services.remove(0);
     let target = |service: &ServiceSpec| {
-        service
-            .check_target(&service.backends[0])
-            .map(|target| target.to_string())
+        let target = service.check_target(service.checks.first()?, &service.backends[0]);
+        target.map(|target| target.to_string())
     };
     let given = |check, port| {
         config(&format!(
@@ -265,6 +264,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     // Those have no default to show.
     assert!(!everything.node.tunnel_sources.is_empty() && !everything.node.sources.is_empty());
     (everything.node.tunnel_sources, everything.node.sources) = (Vec::new(), Vec::new());
+    assert!(!std::mem::take(&mut everything.node.on_event).is_empty());
     assert_eq!(
         (
             &everything.node,
@@ -290,17 +290,16 @@ fn the_example_is_valid_and_shows_the_defaults() {
         assert_eq!(Balance::from(all), Balance::from(some));
     }
     let (all, some) = (
-        everything.services[0].check.clone(),
-        example.services[0].check.clone(),
+        everything.services[0].checks[0].clone(),
+        example.services[0].checks[0].clone(),
     );
-    let (all, some) = (all.unwrap(), some.unwrap());
     assert_eq!(
         (all.interval, all.timeout, all.rise, all.fall),
         (some.interval, some.timeout, some.rise, some.fall)
     );
     let status = |kind| match kind {
-        CheckKind::Http { status, .. } => status,
-        CheckKind::Tcp => panic!("the example's check is http"),
+        CheckKind::Http(http) => http.status,
+        other => panic!("the example's check is http: {other:?}"),
     };
     assert_eq!(status(all.kind), status(some.kind));
 }

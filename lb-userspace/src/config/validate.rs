@@ -3,12 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
-    time::Duration,
 };
 
 use super::{
     backend::{BackendSpec, WEIGHT},
-    check::{CheckKind, CheckSpec, RISE_FALL},
+    check::{CHECKS, CheckKind, CheckSpec, Via, check, files},
     flows,
     invalid::{Invalid, Step},
     local::{interfaces, limits, node, timeouts},
@@ -17,13 +16,12 @@ use super::{
     network::Network,
     ports::Ports,
     quic::ServerId,
-    rules::{check_text, host_header, name, request_path, servable},
+    rules::{name, servable},
     service::ServiceSpec,
     together::{validate_set, validate_sources},
-    value::{PORT, lasts, quoted},
+    value::{PORT, quoted},
+    vip::Protocol,
 };
-
-const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(24 * 60 * 60));
 
 impl Config {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
@@ -34,6 +32,10 @@ impl Config {
         timeouts(&self.timeouts).map_err(below("timeouts", "timeouts"))?;
         interfaces(&self.interfaces)?;
         validate_set(&self.services, &self.limits)?;
+        for (at, service) in self.services.iter().enumerate() {
+            let below = |invalid: Invalid| invalid.at(&[Step::Key("service"), Step::Index(at)]);
+            service.validate_files().map_err(below)?;
+        }
         validate_sources(&self.node.sources, &self.services)?;
         policies(self)
     }
@@ -43,6 +45,20 @@ impl ServiceSpec {
     /// Whether the service can be as it is. The error names the service and the field.
     pub fn validate(&self) -> Result<(), Invalid> {
         service(self).map_err(|invalid| invalid.of(self.thing()))
+    }
+}
+
+impl ServiceSpec {
+    /// Whether the files that its checks name are there.
+    ///
+    /// # Errors
+    /// When one is not: the error names the service and the field.
+    pub fn validate_files(&self) -> Result<(), Invalid> {
+        for (at, check) in self.checks.iter().enumerate() {
+            let found = files(check).map_err(of_check(at));
+            found.map_err(|invalid| invalid.of(self.thing()))?;
+        }
+        Ok(())
     }
 }
 
@@ -58,9 +74,7 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
     }
     modes::service(spec)?;
     flows::service(spec)?;
-    if let Some(spec) = &spec.check {
-        check(spec).map_err(|invalid| invalid.of("check").at(&[Step::Key("check")]))?;
-    }
+    checks(spec)?;
     let mut pool = Pool::default();
     for (at, backend) in spec.backends.iter().enumerate() {
         let checked = check_backend(backend)
@@ -72,24 +86,70 @@ fn service(spec: &ServiceSpec) -> Result<(), Invalid> {
                 .of(backend.thing())
                 .at(&[Step::Key("backend"), Step::Index(at)])
         })?;
-        if let Some(check) = &spec.check
-            && check.port.is_none()
-            && spec.probed_port(backend).is_none()
-        {
-            return Err(unclear_check_port(spec, backend)
-                .of("check")
-                .at(&[Step::Key("check")]));
+        for (at, check) in spec.checks.iter().enumerate() {
+            if spec.check_target(check, backend).is_none() {
+                return Err(of_check(at)(unclear_check_port(spec, check, backend)));
+            }
         }
     }
     Ok(())
 }
 
-fn unclear_check_port(spec: &ServiceSpec, backend: &BackendSpec) -> Invalid {
-    let protocol = spec.vips.first().map_or("", |vip| vip.protocol.name());
-    let problem = match spec.tcp_ports().len() {
+fn checks(spec: &ServiceSpec) -> Result<(), Invalid> {
+    for (at, one) in spec.checks.iter().enumerate() {
+        check(one).and_then(|()| via(spec, one)).map_err(of_check(at))?;
+    }
+    if spec.checks.len() > CHECKS {
+        let problem = format!("{} are too many: use at most {CHECKS}", spec.checks.len());
+        return Err(Invalid::field("check", problem));
+    }
+    let within = |invalid: Invalid| invalid.of("health").at(&[Step::Key("health")]);
+    spec.health.check().map_err(within)
+}
+
+/// Whether a check can go by the data path, if it is to.
+fn via(spec: &ServiceSpec, check: &CheckSpec) -> Result<(), Invalid> {
+    if check.via != Some(Via::Dataplane) {
+        return Ok(());
+    }
+    let kind = check.kind.name();
+    let problem = if check.port.is_some() {
+        "such a probe goes to the VIP's own port: remove port, or use via = \"direct\"".to_owned()
+    } else if spec.asked_vip(check).is_none() {
+        format!(
+            "a check of type \"{kind}\" asks nothing that a VIP of the service takes: use via = \"direct\""
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::field("via", problem))
+}
+
+/// The error is one of a check's.
+fn of_check(at: usize) -> impl Fn(Invalid) -> Invalid {
+    move |invalid| {
+        let name = if at == 0 {
+            "check".to_owned()
+        } else {
+            format!("check number {}", at + 1)
+        };
+        invalid.of(name).at(&[Step::Key("check"), Step::Index(at)])
+    }
+}
+
+fn unclear_check_port(spec: &ServiceSpec, check: &CheckSpec, backend: &BackendSpec) -> Invalid {
+    let (protocol, other) = if check.kind.is_udp() {
+        (Protocol::Udp, "TCP")
+    } else {
+        (Protocol::Tcp, "UDP")
+    };
+    let problem = match spec.ports(Some(protocol)).len() {
+        _ if matches!(check.kind, CheckKind::Agent { .. }) => {
+            "what an agent says is on a port of its own: give it".to_owned()
+        }
         0 => format!(
-            "a probe by TCP says nothing of a {} port: give the port to probe",
-            protocol.to_uppercase()
+            "a probe by {} says nothing of a {other} port: give the port to probe",
+            protocol.name().to_uppercase()
         ),
         1 => format!("{} serves several ports: give the one to probe", backend.thing()),
         _ => format!(
@@ -200,33 +260,6 @@ impl<'a> Pool<'a> {
                     Some((Ports::One(*port), *other))
                 })
             }
-        }
-    }
-}
-
-fn check(spec: &CheckSpec) -> Result<(), Invalid> {
-    let field = |field| move |problem: String| Invalid::field(field, problem);
-    lasts(spec.interval, INTERVAL.0, INTERVAL.1).map_err(field("interval"))?;
-    lasts(spec.timeout, Duration::from_millis(1), spec.interval)
-        .map_err(|problem| Invalid::field("timeout", format!("{problem} (at most the interval)")))?;
-    RISE_FALL.check(spec.rise).map_err(field("rise"))?;
-    RISE_FALL.check(spec.fall).map_err(field("fall"))?;
-    if let Some(port) = spec.port {
-        PORT.check(port).map_err(field("port"))?;
-    }
-    match &spec.kind {
-        CheckKind::Tcp => Ok(()),
-        CheckKind::Http {
-            path,
-            host,
-            status: _,
-            body,
-        } => {
-            request_path(path).map_err(field("path"))?;
-            host.as_deref()
-                .map_or(Ok(()), host_header)
-                .map_err(field("host"))?;
-            body.as_deref().map_or(Ok(()), check_text).map_err(field("body"))
         }
     }
 }

@@ -135,6 +135,11 @@ macro_rules! as_text {
 }
 pub(super) use as_text;
 
+/// A duration in a place where it may be absent.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(super) struct Lasting(#[serde(with = "duration")] pub Duration);
+
 /// For `deserialize_with`: an IP address.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
     let text = String::deserialize(deserializer)?;

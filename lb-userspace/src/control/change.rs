@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::{
-    Algorithm, BackendChange, BackendSpec, Network, ServiceChange, ServiceSpec, Setup, Unserved,
+    Algorithm, BackendChange, BackendSpec, Invalid, Network, ServiceChange, ServiceSpec, Setup, Unserved,
 };
 
 /// One change. Kept in the state directory, so that it holds over a restart.
@@ -72,6 +72,8 @@ pub enum Refusal {
         "service {0:?}: source_prefix: flows that it has would lose their backends: remove the service and add it again"
     )]
     Rehashes(String),
+    #[error("service {0:?}, backend {1:?}: it has no check: give its service one")]
+    NoCheck(String, String),
     #[error("vip {0}: no service has it: 'xlb vip list' shows those that there are")]
     NoVip(Network),
 }
@@ -149,6 +151,25 @@ impl Change {
             return Err(Refusal::Rehashes(service.clone()));
         }
         Ok(())
+    }
+
+    /// Whether the files are there that checks which come by this change name. Those of others are no concern of it.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn validate_files(&self, setup: &Setup) -> Result<(), Invalid> {
+        let (Self::AddService {
+            service: ServiceSpec { name, .. },
+        }
+        | Self::SetService {
+            service: name,
+            set: ServiceChange { checks: Some(_), .. },
+        }) = self
+        else {
+            return Ok(());
+        };
+        let service = setup.services.iter().find(|one| one.name == *name);
+        service.map_or(Ok(()), ServiceSpec::validate_files)
     }
 
     /// What it is about.

@@ -1,10 +1,16 @@
 //! Keeps the data plane what the configuration, the changes at run time, the probes and the routes say it should be.
 
+mod aim;
+mod asked;
 mod checks;
+mod doubt;
+mod keeping;
 mod pools;
 mod settling;
+mod signs;
 mod steps;
 mod vlans;
+mod watching;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +23,7 @@ use anyhow::{Context as _, Result};
 use lb_common::{
     backend::BackendWord,
     next_hop::{Egress, VlanDevice},
+    settings::Own,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -26,22 +33,27 @@ use crate::{
         change::{Change, Refusal},
         clock,
         drain::Drains,
+        events::Journal,
+        footing::Footing,
         hops::Hops,
         ids::{Granted, Ids},
         leaving::{self, Leaving},
         overrides::Overrides,
         plan::{State, Step, plan},
+        reaction::Reaction,
         settle::{Settling, Times},
+        timers::Timers,
     },
     datapath::{Datapath, sweep::Census, written_table::Lifetime},
-    health::Observation,
+    health::{Observation, Stalls, through::Path},
 };
 
-pub use checks::CheckKey;
-use checks::Watched;
+pub use asked::where_to;
+pub use checks::{CheckKey, Question};
+use watching::Watched;
 
 /// Where the controller sends what others have to do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outlets {
     pub observations: mpsc::Sender<Observation<CheckKey>>,
     /// Addresses whose next hops are wanted.
@@ -50,6 +62,12 @@ pub struct Outlets {
     pub suspects: mpsc::Sender<IpAddr>,
     /// How long entries of written flows last, by service.
     pub lifetimes: watch::Sender<BTreeMap<u32, Lifetime>>,
+    /// The data path, for probes that go by it; without one, all go straight to their backends.
+    pub path: Option<Path>,
+    /// Addresses of this host, for probes where the way has none of the VIP's family.
+    pub own: Own,
+    /// Where events are kept and told.
+    pub journal: Journal,
 }
 
 /// The one writer of the data plane.
@@ -85,6 +103,22 @@ pub struct Controller<D> {
     /// The data plane may not be what it should be.
     unsettled: bool,
     watched: BTreeMap<CheckKey, Watched>,
+    /// When something changes by time alone, of those backends of whom anything does.
+    timers: Timers<CheckKey>,
+    /// What tables rest on, by service: as the data plane was last made what it should be, and as words have changed since.
+    footings: BTreeMap<u32, Footing>,
+    /// Services whose pools fail beyond belief.
+    panicking: BTreeSet<u32>,
+    /// Backends may have another weight, limit or wish than what is set.
+    overlaid: bool,
+    /// When tables are made what they should be after words have changed.
+    due: Option<Instant>,
+    kept: keeping::Kept,
+    stalls: Stalls,
+    suffering: signs::Suffering,
+    /// From the results of failed probes to words.
+    pub(super) reaction: Reaction,
+    pub(super) journal: Journal,
     pub(super) limits: Limits,
     state_dir: PathBuf,
     outlets: Outlets,
@@ -139,6 +173,16 @@ impl<D: Datapath> Controller<D> {
             vlan_devices: snapshot.vlan_devices,
             unsettled: true,
             watched: BTreeMap::new(),
+            timers: Timers::default(),
+            footings: BTreeMap::new(),
+            panicking: BTreeSet::new(),
+            overlaid: false,
+            due: None,
+            kept: keeping::Kept::load(&state_dir),
+            stalls: Stalls::default(),
+            suffering: signs::Suffering::default(),
+            reaction: Reaction::default(),
+            journal: outlets.journal.clone(),
             setup,
             limits,
             state_dir,
@@ -146,6 +190,7 @@ impl<D: Datapath> Controller<D> {
             observations,
         };
         controller.reconcile()?;
+        controller.forget_kept();
         Ok(controller)
     }
 
@@ -154,6 +199,8 @@ impl<D: Datapath> Controller<D> {
     /// # Errors
     /// When the change does not fit, cannot be kept or cannot be carried out; everything is then as before.
     pub fn change(&mut self, change: Change) -> Result<()> {
+        // What has been found by the checks of before is theirs.
+        self.note_waiting();
         let mut setup = self.setup.clone();
         change.keeps_flows(&setup)?;
         change.apply(&mut setup)?;
@@ -163,6 +210,7 @@ impl<D: Datapath> Controller<D> {
             return Err(Refusal::NoVip(address).into());
         }
         validate_set(&setup.services, &self.limits)?;
+        change.validate_files(&setup)?;
         validate_sources(&self.sources, &setup.services)?;
         self.fit(&setup)?;
         let mut overrides = self.overrides.clone();
@@ -256,18 +304,30 @@ impl<D: Datapath> Controller<D> {
         }
         let known = self.ids.known_of(&self.served.services);
         let services = std::mem::replace(&mut self.served.services, known);
-        let done = self.reconcile();
+        let done = self.make_so();
         self.served.services = services;
         done
     }
 
     fn reconcile(&mut self) -> Result<()> {
         self.unsettled = true;
+        self.due = None;
         self.make_room()?;
         self.ids.assign(&self.served.services)?;
-        self.follow(clock::now());
+        self.decided = clock::now();
+        self.let_leave();
         self.watch();
+        // What was remembered of wishes is known only now.
+        self.overlay(self.decided);
+        self.make_so()
+    }
+
+    /// Makes the data plane what is served.
+    fn make_so(&mut self) -> Result<()> {
+        self.follow(self.decided);
+        self.doubt_pools();
         while self.carry_out()? {}
+        self.stand();
         self.unsettled = false;
         self.ids.release_others(&self.served.services);
         self.publish_lifetimes();
@@ -294,11 +354,6 @@ impl<D: Datapath> Controller<D> {
             turned |= takes_long && self.note_waiting();
         }
         Ok(turned)
-    }
-
-    fn find(&self, key: CheckKey) -> Option<(&ServiceSpec, &BackendSpec, Granted)> {
-        backends(&self.served.services, &self.ids)
-            .find(|(_, _, granted)| (granted.id, granted.generation) == key)
     }
 }
 

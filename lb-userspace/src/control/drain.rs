@@ -22,6 +22,12 @@ struct Drain {
 }
 
 impl Drains {
+    /// Who drains.
+    #[must_use]
+    pub fn keys(&self) -> Vec<CheckKey> {
+        self.0.keys().copied().collect()
+    }
+
     /// Takes in who drains now.
     pub fn follow(&mut self, draining: impl Iterator<Item = CheckKey>, now: Instant) {
         let mut before = std::mem::take(&mut self.0);

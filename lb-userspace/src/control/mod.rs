@@ -1,9 +1,9 @@
 //! The control loop: one task that owns the data plane, and hears everybody else.
 //!
-//! [`mod@change`] and [`overrides`] are what people ask for at run time. Pure decisions are [`pool`] (who serves), [`leaving`] and [`drain`]
-//! (who goes, and when), [`settle`] (slots from one change to the next), [`loads`], [`ids`], [`hops`], [`desired`] (with [`key`],
-//! [`service_entry`] and [`entries`]) and [`plan`]. [`controller`] holds the state and carries them out, [`report`] describes it, and [`lookup`] says what the
-//! program would do with a packet.
+//! [`mod@change`] and [`overrides`] are what people ask for at run time. Pure decisions are [`pool`] (who serves, with [`footing`]), [`leaving`] and [`drain`]
+//! (who goes, and when), [`settle`] (slots from one change to the next), [`loads`], [`ids`], [`hops`], [`reaction`] (how fast it went), [`timers`], [`desired`] (with [`key`],
+//! [`service_entry`] and [`entries`]) and [`plan`]. [`controller`] holds the state and carries them out, [`report`] describes it, [`lookup`] says what the
+//! program would do with a packet, and [`events`] what has happened.
 
 pub mod change;
 mod clock;
@@ -11,7 +11,9 @@ mod controller;
 mod desired;
 mod drain;
 mod entries;
+pub mod events;
 pub mod flows;
+mod footing;
 mod hops;
 mod ids;
 mod key;
@@ -19,18 +21,26 @@ mod leaving;
 mod loads;
 pub mod lookup;
 pub mod overrides;
+mod panic;
 mod plan;
 mod pool;
+mod reaction;
 mod report;
 mod service_entry;
 mod settle;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod warnings;
 
+use std::{net::IpAddr, time::Instant};
+
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use crate::{
     api::protocol,
@@ -39,7 +49,7 @@ use crate::{
     netlink::{Links, News},
 };
 
-pub use controller::{CheckKey, Controller, Outlets};
+pub use controller::{CheckKey, Controller, Outlets, Question, where_to};
 pub use report::Node;
 
 /// What people want from the loop.
@@ -51,6 +61,12 @@ pub enum Ask {
     Vips,
     Lookup(protocol::Probe),
     Flows(flows::Wish),
+    /// The checks of all backends.
+    Checks,
+    /// Whether there is such a service, and such a backend of it.
+    Known(String, Option<String>),
+    /// What to probe of a backend of a service, because somebody asks.
+    Questions(String, String),
     Slots(String),
     SlotsAfter(String, protocol::PoolChange),
     Change(Box<Change>),
@@ -68,6 +84,12 @@ pub enum Answer {
     Vip(Box<protocol::Vip>),
     Lookup(Box<protocol::Lookup>),
     Flows(protocol::Flows),
+    Checks(Vec<protocol::BackendChecks>),
+    #[serde(skip)]
+    Known,
+    #[serde(skip)]
+    Questions(Vec<Question>),
+    Run(protocol::CheckRun),
     Purged(protocol::Purged),
     Slots(protocol::Slots),
     Moves(protocol::Moves),
@@ -97,6 +119,8 @@ pub struct Inlets {
     pub requests: mpsc::Receiver<Request>,
     pub news: mpsc::Receiver<News>,
     pub census: mpsc::Receiver<Census>,
+    /// Addresses that ICMP errors say are not reached.
+    pub unreachables: mpsc::Receiver<IpAddr>,
 }
 
 /// Runs until `end` is ready.
@@ -110,10 +134,20 @@ pub async fn run<D: Datapath>(
     let links = Links::connect()
         .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
         .ok();
+    let _watching = Ended(controller.watch_time());
     loop {
+        let due = controller.due();
         let done = tokio::select! {
             () = &mut end => return,
-            Some(observation) = controller.next_observation() => controller.observe(&observation),
+            Some(observation) = controller.next_observation() => {
+                controller.hear(&observation);
+                Ok(())
+            }
+            Some(address) = inlets.unreachables.recv() => {
+                controller.unreachable(address);
+                Ok(())
+            }
+            () = until(due) => controller.catch_up(),
             Some(news) = inlets.news.recv() => take_news(controller, node, news, &mut inlets.news),
             Some(census) = inlets.census.recv() => {
                 let counted = controller.counted(census);
@@ -133,6 +167,22 @@ pub async fn run<D: Datapath>(
         if let Err(error) = done {
             log::error!("the data plane could not be changed: {error:#}");
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A task that ends when this is dropped.
+struct Ended(JoinHandle<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -172,6 +222,19 @@ fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, Request { as
         Ask::Vips => Ok(Answer::Vips(controller.vips())),
         Ask::Lookup(probe) => look_up(controller, node, &probe),
         Ask::Flows(wish) => return flows::carry_out(controller, node, wish, answer),
+        Ask::Checks => Ok(Answer::Checks(controller.checks(clock::now()))),
+        Ask::Known(service, backend) => {
+            let known = controller.known(&service, backend.as_deref());
+            known
+                .map(|_| Answer::Known)
+                .map_err(|refusal| problem(&refusal.into()))
+        }
+        Ask::Questions(service, backend) => {
+            let questions = controller.questions(&service, &backend);
+            questions
+                .map(Answer::Questions)
+                .map_err(|refusal| problem(&refusal.into()))
+        }
         Ask::Slots(name) => {
             let slots = controller.slots(&name);
             slots.map(Answer::Slots).map_err(|error| problem(&error))
@@ -254,7 +317,9 @@ fn changed<D: Datapath>(controller: &Controller<D>, node: &Node, change: &Change
 fn problem(error: &anyhow::Error) -> Problem {
     let text = format!("{error:#}");
     match error.downcast_ref::<Refusal>() {
-        Some(Refusal::NoService(_) | Refusal::NoBackend(..) | Refusal::NoVip(_)) => Problem::NotFound(text),
+        Some(Refusal::NoService(_) | Refusal::NoBackend(..) | Refusal::NoVip(_) | Refusal::NoCheck(..)) => {
+            Problem::NotFound(text)
+        }
         Some(_) => Problem::Refused(text),
         None if error.is::<crate::config::Invalid>() => Problem::Refused(text),
         None => Problem::Failed(text),

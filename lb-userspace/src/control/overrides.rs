@@ -40,7 +40,7 @@ impl Overrides {
                 return;
             }
             Change::SetService { service, set } => {
-                self.merge_service(service, *set);
+                self.merge_service(service, set.clone());
                 return;
             }
             Change::SetVip {
@@ -235,7 +235,7 @@ impl Overrides {
             .rev()
             .find(|change| change.subject() == Subject::Service(service));
         if let Some(Change::SetService { set, .. }) = last {
-            *set = set.then(next);
+            *set = std::mem::take(set).then(next);
             return;
         }
         self.changes.push(Change::SetService {

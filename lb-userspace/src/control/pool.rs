@@ -54,11 +54,11 @@ impl Standing {
     }
 
     /// Whether it could take new flows, if it is not down just now.
-    const fn is_eligible(&self) -> bool {
+    pub(super) const fn is_eligible(&self) -> bool {
         self.weight > 0 && matches!(self.admin, Admin::Ready)
     }
 
-    const fn is_up(&self) -> bool {
+    pub(super) const fn is_up(&self) -> bool {
         self.is_eligible() && matches!(self.state, BackendState::Up)
     }
 }
@@ -93,7 +93,7 @@ pub fn divide(service: &ServiceSpec, pool: &[Standing]) -> Division {
         serving.map(|one| u64::from(one.weight)).sum()
     };
     let usable = weight_of(Standing::is_up);
-    let only_usable = usable > 0 && 2 * usable < weight_of(|_| true);
+    let only_usable = is_too_little(usable, weight_of(|_| true));
     let shares: Vec<_> = pool
         .iter()
         .map(|one| serves(one) && (!only_usable || one.is_up()))
@@ -107,6 +107,11 @@ pub fn divide(service: &ServiceSpec, pool: &[Standing]) -> Division {
         shares,
         size: pool.iter().filter(|one| one.is_eligible()).count(),
     }
+}
+
+/// Whether what is usable of the weight has to carry the table alone.
+pub(super) const fn is_too_little(usable: u64, all: u64) -> bool {
+    usable > 0 && 2 * usable < all
 }
 
 /// The last priority that serves: each does while fewer than `need` of those before it are usable.

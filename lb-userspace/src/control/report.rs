@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_common::{backend::BackendState, next_hop::Egress, outcome::Outcome};
+use lb_common::{next_hop::Egress, outcome::Outcome};
 
 use crate::{
     api::protocol,
     config::{AttachMode, BackendSpec, Network, ServiceSpec, Unserved},
-    control::{Controller, ids::Granted, lookup::Loaded, mac, warnings},
+    control::{Controller, clock, ids::Granted, lookup::Loaded, mac, warnings},
     datapath::{Datapath, attach::Attached, nics, records::Records},
     health::Health,
     netlink::{self, Family, Links, Resolution},
@@ -96,6 +96,7 @@ impl<D: Datapath> Controller<D> {
             outcomes: outcomes.collect(),
             flows: self.census.total(),
             written: self.written()?,
+            reaction: self.reaction.told(),
             memory: self.memory(),
             warnings: self.warnings(node),
         })
@@ -182,7 +183,9 @@ impl<D: Datapath> Controller<D> {
             fragments: service.fragments,
             checksum: service.checksum,
             quic: service.quic,
-            check: service.check.clone(),
+            checks: service.checks.clone(),
+            health: service.health,
+            usable: backends.iter().any(protocol::Backend::takes_new_flows),
             counters: traffic.into(),
             backends,
             leaving: leaving?,
@@ -207,27 +210,26 @@ impl<D: Datapath> Controller<D> {
             address: backend.address,
             port: backend.port,
             weight: backend.weight,
+            weight_now: self.weight_now(backend, granted),
             max_connections: backend.max_connections,
             priority: backend.priority,
             admin: backend.admin,
             server_id: backend.server_id,
             health: match health {
                 None => protocol::Health::Unchecked,
-                Some((Health::Checking, _)) => protocol::Health::Checking,
-                Some((Health::Up, _)) => protocol::Health::Up,
-                Some((Health::Down, _)) => protocol::Health::Down,
+                Some(Health::Checking) => protocol::Health::Checking,
+                Some(Health::Up) => protocol::Health::Up,
+                Some(Health::Down) => protocol::Health::Down,
             },
-            state: match self.state(service, backend, granted) {
-                BackendState::Up => protocol::State::Up,
-                BackendState::Drain => protocol::State::Drain,
-                BackendState::Down | BackendState::Free => protocol::State::Down,
-            },
+            state: self
+                .state(service, self.as_served(backend, granted), granted)
+                .into(),
             next_hop,
             flows: self.census.of_backend(granted.id),
             active,
             drift,
             drain_ends_seconds: self.drain_left(service, (granted.id, granted.generation)),
-            last_check: health.and_then(|(_, said)| said.map(str::to_owned)),
+            last_check: self.last_result(granted),
             counters: self.datapath.backend_traffic(granted.id)?.into(),
         })
     }
@@ -269,6 +271,10 @@ impl<D: Datapath> Controller<D> {
             }
         }
         warnings.extend_from_slice(&node.nics);
+        let in_panic = self.in_panic().into_iter();
+        warnings.extend(in_panic.map(|(service, kept)| warnings::in_panic(service, kept)));
+        let held = self.held(clock::now()).into_iter();
+        warnings.extend(held.map(|(who, left, failures)| warnings::held(who, left, failures)));
         for service in &self.setup.services {
             for backend in &service.backends {
                 warnings.extend(self.way_warning(node, service, backend));

@@ -5,7 +5,7 @@ use lb_common::{
     slot::SlotBits,
 };
 
-use crate::config::{self, Affinity, Algorithm, Fragments, Prefix, Protocol, ServiceSpec, Udp};
+use crate::config::{self, Affinity, Algorithm, Fragments, OnDown, Prefix, Protocol, ServiceSpec, Udp};
 
 /// What of the entry follows from the pool, and from what was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,8 @@ fn flags(service: &ServiceSpec, given: &Given) -> u16 {
         (service.udp == Udp::Move, service_flags::UDP_MOVES),
         (given.looks_back, service_flags::LOOKS_BACK),
         (is_rated(service), service_flags::RATED),
+        (service.on_down == OnDown::Reset, service_flags::DOWN_RESETS),
+        (service.on_down == OnDown::Pass, service_flags::DOWN_PASSES),
         (
             is_tracked || is_elsewhere || service.affinity.is_some(),
             service_flags::UNSETTLED,
@@ -261,6 +263,19 @@ mod tests {
             | service_flags::RATED
             | service_flags::UNSETTLED;
         assert_eq!(entry.flags, flags);
+    }
+
+    #[test]
+    fn what_no_backend_takes_is_dropped_unless_the_service_says_otherwise() {
+        let mut spec = service("web", 1, 2);
+        for (on_down, flags) in [
+            (OnDown::Drop, 0),
+            (OnDown::Reset, service_flags::DOWN_RESETS),
+            (OnDown::Pass, service_flags::DOWN_PASSES),
+        ] {
+            spec.on_down = on_down;
+            assert_eq!(entry_of(&spec).flags, flags, "{on_down:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The controller on a data plane in memory: what a restart, a failure and a change do to it.
 
+mod asked;
 mod changes;
 mod checks;
 mod flows;
@@ -20,6 +21,7 @@ use lb_common::{
     backend::{BackendState, BackendWord},
     maps::switches,
     next_hop::{Egress, NextHop, VlanDevice, Vlans},
+    settings::Own,
 };
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -29,12 +31,16 @@ use super::{
         Change,
         tests::{backend, service},
     },
+    clock,
     controller::{CheckKey, Controller, Outlets},
+    events::{Filter, What},
 };
 use crate::{
-    config::{Admin, BackendChange, CheckKind, CheckSpec, Config, Limits, ServiceSpec},
-    datapath::memory::MemoryDatapath,
-    health::{Observation, ProbeError},
+    config::{
+        Admin, BackendChange, CheckKind, CheckSpec, Checking, Config, Limits, ServiceChange, ServiceSpec,
+    },
+    datapath::{Datapath as _, memory::MemoryDatapath},
+    health::{Answer, Observation, ProbeError, Stand, Wish},
 };
 
 fn way() -> Egress {
@@ -70,6 +76,9 @@ impl Rig {
                 targets,
                 suspects: suspected,
                 lifetimes,
+                path: None,
+                own: Own::default(),
+                journal: super::events::Journal::default(),
             },
             suspects,
             limits: Limits::default(),
@@ -117,22 +126,23 @@ fn states(controller: &Controller<MemoryDatapath>) -> Vec<BackendState> {
 }
 
 fn checked(mut service: ServiceSpec) -> ServiceSpec {
-    let mut check = CheckSpec::new(CheckKind::Tcp);
+    let mut check = CheckSpec::new(CheckKind::TCP);
     // No probe of these tests ever runs.
     check.interval = Duration::from_secs(3600);
     (check.rise, check.fall) = (2, 3);
-    service.check = Some(check);
+    service.checks = vec![check];
     service
 }
 
 fn seen(key: CheckKey, passed: bool) -> Observation<CheckKey> {
     let result = if passed {
-        Ok(())
+        Ok(Answer::default())
     } else {
-        Err(ProbeError::new("connection refused"))
+        Err(ProbeError::answer("closed"))
     };
     Observation {
         key,
+        check: 0,
         result,
         took: Duration::ZERO,
         at: Instant::now(),

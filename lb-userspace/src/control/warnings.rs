@@ -1,10 +1,14 @@
 //! What the host's settings do to packets, in words. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use lb_common::{next_hop::Egress, service::ForwardMode};
 
 use crate::{
+    health::Who,
     netlink::Family,
     tunnel::{self, ETHERNET_MTU},
 };
@@ -38,6 +42,27 @@ pub fn not_attached(backend: &str, interface: &str, mode: ForwardMode) -> String
     // Documentation/networking/af_xdp.rst and the drivers: queues for redirected frames come with a program.
     format!(
         "{backend} is reached by interface {interface}, which xlb is not attached to: many drivers send no frames of XDP without a program of their own"
+    )
+}
+
+/// A service whose probes are not believed.
+#[must_use]
+pub fn in_panic(service: &str, kept: usize) -> String {
+    let who = match kept {
+        1 => "1 backend is kept although its checks fail".to_owned(),
+        kept => format!("{kept} backends are kept although their checks fail"),
+    };
+    format!(
+        "service {service} is in panic: too much of its pool fails at once, and {who}: 'xlb check list {service}' says what the probes find"
+    )
+}
+
+/// A backend that goes up and down.
+#[must_use]
+pub fn held(Who { service, backend }: &Who, left: Duration, failures: u32) -> String {
+    let left = humantime::format_duration(Duration::from_secs(left.as_secs() + 1));
+    format!(
+        "backend {service}/{backend} is held down for {left} more: it has failed {failures} times within a short while ('xlb check history {service}/{backend}')"
     )
 }
 
@@ -121,6 +146,24 @@ mod tests {
         };
         let ways = names.iter().zip(mtus);
         narrow.warnings(ways.map(|(name, mtu)| (*name, "eth1".to_owned(), true, way(*mtu))))
+    }
+
+    #[test]
+    fn panic_and_holds_say_where_to_look() {
+        let panic = in_panic("web", 1);
+        assert!(
+            panic.starts_with("service web is in panic: ") && panic.contains("1 backend is kept"),
+            "{panic}"
+        );
+        let who = Who {
+            service: "web".into(),
+            backend: "b1".into(),
+        };
+        let held = held(&who, Duration::from_millis(11_500), 5);
+        assert!(
+            held.starts_with("backend web/b1 is held down for 12s more: it has failed 5 times"),
+            "{held}"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use lb_common::{
     next_hop::{Egress, VlanDevice},
     outcome::Outcome,
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    sign::Signs,
     slot::{Slot, SlotBits},
     traffic::{Count, Traffic},
     written::WrittenCount,
@@ -55,6 +56,7 @@ pub struct BpfDatapath {
     outcomes: PerCpuArray<MapData, Count>,
     service_traffic: PerCpuArray<MapData, Traffic>,
     backend_traffic: PerCpuArray<MapData, Traffic>,
+    backend_signs: PerCpuArray<MapData, Signs>,
 }
 
 impl BpfDatapath {
@@ -98,6 +100,7 @@ impl BpfDatapath {
             outcomes: take(ebpf, maps::OUTCOMES)?,
             service_traffic: take(ebpf, maps::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, maps::BACKEND_TRAFFIC)?,
+            backend_signs: take(ebpf, maps::BACKEND_SIGNS)?,
         })
     }
 
@@ -324,6 +327,9 @@ impl Datapath for BpfDatapath {
 
     fn reset_backend(&mut self, id: u32) -> Result<()> {
         self.written.loads().0.store(id as usize, 0);
+        self.backend_signs
+            .set(id, zeros()?, 0)
+            .context("reset a backend's signs")?;
         self.backend_traffic
             .set(id, zeros()?, 0)
             .context("reset a backend's counters")
@@ -380,6 +386,11 @@ impl Datapath for BpfDatapath {
     fn backend_traffic(&self, id: u32) -> Result<Traffic> {
         traffic(&self.backend_traffic, id).context("read a backend's counters")
     }
+
+    fn backend_signs(&self, id: u32) -> Result<Signs> {
+        let values = self.backend_signs.get(&id, 0).context("read a backend's signs")?;
+        Ok(values.iter().fold(Signs::default(), |sum, one| sum.plus(*one)))
+    }
 }
 
 fn traffic(map: &PerCpuArray<MapData, Traffic>, id: u32) -> Result<Traffic, MapError> {
@@ -389,9 +400,9 @@ fn traffic(map: &PerCpuArray<MapData, Traffic>, id: u32) -> Result<Traffic, MapE
         .fold(Traffic::default(), |sum, one| sum.plus(*one)))
 }
 
-fn zeros() -> Result<PerCpuValues<Traffic>> {
+fn zeros<T: Pod + Default>() -> Result<PerCpuValues<T>> {
     let cpus = cpus::possible()? as usize;
-    PerCpuValues::try_from(vec![Traffic::default(); cpus]).context("make a zero for each CPU")
+    PerCpuValues::try_from(vec![T::default(); cpus]).context("make a zero for each CPU")
 }
 
 /// The entries of a map.

@@ -24,6 +24,9 @@ use crate::datapath::{pins::Pins, written_table::WrittenTable};
 /// that it has just found alive.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a backend may take to answer a SYN: until the client repeats it (RFC 6298 §2.1).
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// The flow tables, opened a second time: sweeping takes long and runs beside the control loop.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -31,6 +34,8 @@ pub struct FlowTable {
     replies: HashMap<MapData, FlowKey, Reply>,
     timeouts: Timeouts,
     capacity: usize,
+    /// Flows whose last packet is not after this have been counted where they were unanswered; none before the first sweep.
+    judged: Option<u64>,
     /// Reply entries without a flow in the last sweep. A flow is written after its reply entry, so one sighting may be just
     /// that moment.
     orphans: HashSet<FlowKey>,
@@ -45,6 +50,9 @@ pub struct FlowCensus {
     pub active: BTreeMap<u32, u64>,
     /// The same by service id.
     pub active_of_services: BTreeMap<u32, u64>,
+    /// Those that have become late since the sweep before: of which the backend has not answered a packet for [`ANSWER`]. By backend
+    /// id.
+    pub unanswered: BTreeMap<u32, u64>,
 }
 
 impl FlowTable {
@@ -69,6 +77,7 @@ impl FlowTable {
             replies: open(maps::REPLIES)?.try_into()?,
             timeouts,
             capacity,
+            judged: None,
             orphans: HashSet::new(),
         })
     }
@@ -86,11 +95,14 @@ impl FlowTable {
     /// Counts the living flows and removes the others, which it gives.
     fn sweep_flows(&mut self, now: u64, written: &WrittenTable) -> Result<(FlowCensus, HashSet<FlowKey>)> {
         let mut census = FlowCensus::default();
+        let late = now.saturating_sub(nanoseconds(ANSWER));
+        let judged = self.judged.replace(late).unwrap_or(late);
         let mut ended = HashSet::new();
         for key in walk(self.flows.keys(), self.capacity)? {
             let Ok(flow) = self.flows.get(&key, 0) else {
                 continue;
             };
+            census.judge(&flow, judged, late);
             if self.is_over(&flow, now) {
                 // An entry that the LRU has taken meanwhile is gone already.
                 if self.flows.remove(&key).is_ok() && is_active(&flow) {
@@ -126,12 +138,22 @@ impl FlowTable {
     }
 
     fn is_over(&self, flow: &Flow, now: u64) -> bool {
-        let grace = u64::try_from(GRACE.as_nanos()).unwrap_or(u64::MAX);
-        flow.is_expired(now.saturating_sub(grace), &self.timeouts)
+        flow.is_expired(now.saturating_sub(nanoseconds(GRACE)), &self.timeouts)
     }
 }
 
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl FlowCensus {
+    /// Counts a flow that the backend has not answered, and whose last packet is of after `judged` and until `late`.
+    fn judge(&mut self, flow: &Flow, judged: u64, late: u64) {
+        if flow.state() == FlowState::Syn && flow.last_seen > judged && flow.last_seen <= late {
+            *self.unanswered.entry(flow.backend).or_default() += 1;
+        }
+    }
+
     fn count(&mut self, flow: &Flow) {
         *self.by_backend.entry(flow.backend).or_default() += 1;
         if is_active(flow) {
@@ -153,4 +175,33 @@ pub(super) fn walk(
     capacity: usize,
 ) -> Result<HashSet<FlowKey>, MapError> {
     keys.take(2 * capacity).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_without_an_answer_is_counted_in_one_sweep() {
+        let flow = |state: FlowState, last_seen| Flow {
+            backend: 7,
+            state: u32::from(state.wire()),
+            last_seen,
+            ..Flow::default()
+        };
+        let counted = |flow: Flow| {
+            let sweeps = [(0, 100), (100, 200), (200, 300)].map(|(judged, late)| {
+                let mut census = FlowCensus::default();
+                census.judge(&flow, judged, late);
+                census.unanswered.get(&7).copied().unwrap_or(0)
+            });
+            sweeps.to_vec()
+        };
+        assert_eq!(counted(flow(FlowState::Syn, 100)), [1, 0, 0]);
+        assert_eq!(counted(flow(FlowState::Syn, 101)), [0, 1, 0]);
+        assert_eq!(counted(flow(FlowState::Syn, 301)), [0, 0, 0], "not late yet");
+        for &state in FlowState::ALL.iter().filter(|state| **state != FlowState::Syn) {
+            assert_eq!(counted(flow(state, 150)), [0, 0, 0], "{state:?}");
+        }
+    }
 }

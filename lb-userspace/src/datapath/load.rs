@@ -84,14 +84,24 @@ pub fn load(pins: &Pins, settings: &Settings) -> Result<Ebpf> {
     } else {
         maps::FRAGS_PROGRAM
     };
+    load_program(&mut ebpf, name)?;
+    Ok(ebpf)
+}
+
+/// Has the kernel take one of the object's programs.
+pub(super) fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = named(ebpf, name)?;
+    undisturbed(|| program.load())?.map_err(refused)?;
+    Ok(program)
+}
+
+pub(super) fn named<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = ebpf
         .program_mut(name)
         .with_context(|| format!("the BPF object has no program {name}"))?;
-    let program: &mut Xdp = program
+    program
         .try_into()
-        .with_context(|| format!("the BPF object's program {name} is not XDP"))?;
-    undisturbed(|| program.load())?.map_err(refused)?;
-    Ok(ebpf)
+        .with_context(|| format!("the BPF object's program {name} is not XDP"))
 }
 
 /// Runs `act` while other threads take this one's signals: the verifier gives up when one comes (EAGAIN), and aya then asks for
@@ -105,13 +115,13 @@ pub(crate) fn undisturbed<T>(act: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// The XDP program of a loaded object: the one of the two that was loaded.
+/// The balancer's program of a loaded object: the one of the two that was loaded.
 ///
 /// # Errors
 /// When the object is not ours.
 pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let programs = ebpf.programs_mut().filter_map(|(_, program)| match program {
-        Program::Xdp(program) => Some(program),
+    let programs = ebpf.programs_mut().filter_map(|(name, program)| match program {
+        Program::Xdp(program) if name != maps::PROBE_PROGRAM => Some(program),
         _ => None,
     });
     let mut loaded = programs.filter(|program| program.fd().is_ok());

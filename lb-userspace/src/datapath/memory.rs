@@ -12,6 +12,7 @@ use lb_common::{
     outcome::Outcome,
     rate::SourceKey,
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    sign::Signs,
     slot::{Slot, SlotBits},
     traffic::{Count, Traffic},
     written::{Entry, WAYS, WrittenCount},
@@ -31,6 +32,8 @@ pub struct MemoryDatapath {
     /// Active flows, by backend and by service.
     pub loads: BTreeMap<u32, i64>,
     pub service_loads: BTreeMap<u32, i64>,
+    /// What clients have suffered, by backend.
+    pub signs: BTreeMap<u32, Signs>,
     /// Backends whose written flows have been forgotten, in order.
     pub purged: Vec<u32>,
     /// What the program would remember, for [`Recall`].
@@ -193,6 +196,7 @@ impl Datapath for MemoryDatapath {
 
     fn reset_backend(&mut self, id: u32) -> Result<()> {
         self.loads.remove(&id);
+        self.signs.remove(&id);
         Ok(())
     }
 
@@ -232,6 +236,10 @@ impl Datapath for MemoryDatapath {
 
     fn backend_traffic(&self, _: u32) -> Result<Traffic> {
         Ok(Traffic::default())
+    }
+
+    fn backend_signs(&self, id: u32) -> Result<Signs> {
+        Ok(self.signs.get(&id).copied().unwrap_or_default())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, `memory` a double for tests without one. Around the
 //! kernel's: [`preflight`] (can this host do it at all?), [`cpus`] (how many it has), [`pins`] (what outlives the agent), [`interfaces`] (what they ask of the
-//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), `shapes` (how large those are), [`attach`] (interfaces), [`mapped`] (arrays in our memory), [`slot_table`] (who has which flows) [`flow_table`] and [`written_table`] (ageing and counting flows), [`sweep`] (both), [`recall`] (single flows), [`records`] (lists of them).
+//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), `shapes` (how large those are), [`attach`] (interfaces), [`mapped`] (arrays in our memory), [`slot_table`] (who has which flows) [`flow_table`] and [`written_table`] (ageing and counting flows), [`sweep`] (both), [`recall`] (single flows), [`records`] (lists of them); [`probing`] (probes through it).
 
 pub mod attach;
 mod board;
@@ -17,6 +17,7 @@ pub mod memory;
 pub mod nics;
 pub mod pins;
 pub mod preflight;
+pub mod probing;
 pub mod recall;
 pub mod records;
 mod shapes;
@@ -33,6 +34,7 @@ use lb_common::{
     backend::{Backend, BackendLimits, BackendWord},
     next_hop::{Egress, VlanDevice},
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
+    sign::Signs,
     slot::Slot,
     traffic::{Count, Traffic},
 };
@@ -126,4 +128,6 @@ pub trait Datapath: Recall {
     fn outcomes(&self) -> Result<Vec<Count>>;
     fn service_traffic(&self, id: u32) -> Result<Traffic>;
     fn backend_traffic(&self, id: u32) -> Result<Traffic>;
+    /// What clients have suffered of a backend, as far as the program has seen it, since the id was given out.
+    fn backend_signs(&self, id: u32) -> Result<Signs>;
 }

@@ -13,6 +13,7 @@ use lb_common::{
     rate::SourceKey,
     service::{PortKey, QuicServerKey, Service, ServiceKey, Vip},
     settings::Remembered,
+    sign::Signs,
     traffic::{Count, Traffic},
     written::{Bucket, ForBucket, WAYS, WrittenCount},
 };
@@ -197,6 +198,13 @@ pub(super) fn all(capacity: Capacity, cpus: u32) -> Vec<Shape> {
         ),
         shape(maps::SERVICE_TRAFFIC, PerCpuArray, index, traffic, of_services),
         shape(maps::BACKEND_TRAFFIC, PerCpuArray, index, traffic, of_backends),
+        shape(
+            maps::BACKEND_SIGNS,
+            PerCpuArray,
+            index,
+            size_of::<Signs>(),
+            of_backends,
+        ),
     ]
 }
 

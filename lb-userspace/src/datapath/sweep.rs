@@ -140,6 +140,18 @@ impl Census {
         of(&self.flows.active, id) + of(&self.written.active, id)
     }
 
+    /// Flows that backends had not answered in time, since the sweep before.
+    #[must_use]
+    pub const fn unanswered(&self) -> &BTreeMap<u32, u64> {
+        &self.flows.unanswered
+    }
+
+    /// Those of one backend.
+    #[must_use]
+    pub fn unanswered_of_backend(&self, id: u32) -> u64 {
+        of(&self.flows.unanswered, id)
+    }
+
     /// Those of a service.
     #[must_use]
     pub fn active_of_service(&self, id: u32) -> u64 {

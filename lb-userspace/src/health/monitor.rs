@@ -1,11 +1,13 @@
-//! From answers to a state: how many in a row it takes to believe a change.
+//! From the answers of one check to a state: how many in a row, or how long a silence, it takes to believe a change.
 
 use std::time::{Duration, Instant};
 
-use super::ProbeError;
+use super::{Answer, ProbeError, phi::Heartbeats};
+use crate::config::CheckSpec;
 
 /// What the probes say of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// No answer yet.
     Checking,
@@ -24,68 +26,123 @@ impl Health {
     }
 }
 
-/// Follows one backend. Time is an argument.
+/// Follows one check of one backend. Time is an argument.
 #[derive(Clone, Debug)]
 pub struct Monitor {
     health: Health,
     rise: u32,
     fall: u32,
+    /// Takes the place of `fall`.
+    phi: Option<(f64, Heartbeats)>,
     /// Results in a row that speak against `health`.
     streak: u32,
-    changed: Option<Instant>,
-    last: Option<String>,
+    last: Option<Last>,
+}
+
+/// The newest result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    pub at: Instant,
+    pub took: Duration,
+    pub passed: bool,
+    /// What the backend has said, or what was wrong.
+    words: Option<String>,
+    /// The backend's host itself has said that nobody serves there.
+    pub is_refusal: bool,
+}
+
+impl Last {
+    fn new(result: &Result<Answer, ProbeError>, took: Duration, at: Instant) -> Self {
+        let words = match result {
+            Ok(Answer { said, .. }) => said.clone(),
+            Err(error) => Some(error.to_string()),
+        };
+        Self {
+            at,
+            took,
+            passed: result.is_ok(),
+            words,
+            is_refusal: result.as_ref().is_err_and(ProbeError::is_refusal),
+        }
+    }
+
+    /// One line: what the probe found. Made when somebody reads it, for ten thousand results a second are not read.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let words = self.words.as_deref();
+        if !self.passed {
+            return words.unwrap_or_default().to_owned();
+        }
+        let took = self.took.as_secs_f64() * 1000.0;
+        let words = words.map_or(String::new(), |words| format!(": {words}"));
+        format!("passed in {took:.1} ms{words}")
+    }
 }
 
 impl Monitor {
-    /// Starts from `initial`: from what was known of the backend before, or [`Health::Checking`].
+    /// Starts from what was known of the backend before, or from [`Health::Checking`].
     #[must_use]
-    pub const fn new(initial: Health, rise: u32, fall: u32) -> Self {
+    pub fn new(initial: Health, spec: &CheckSpec) -> Self {
         Self {
             health: initial,
-            rise,
-            fall,
+            rise: spec.rise,
+            fall: spec.fall,
+            phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
             streak: 0,
-            changed: None,
             last: None,
         }
     }
 
+    /// The same with so many results that speak against the state already.
+    #[must_use]
+    pub fn with_streak(mut self, streak: u32) -> Self {
+        self.streak = streak;
+        self
+    }
+
     /// Takes the result of a probe; the new state if it changed.
     ///
-    /// The first result decides at once. After that it takes `fall` failures in a row to go down and `rise` passes in a
-    /// row to come up; one result to the contrary starts the count again.
+    /// The first result decides at once. After that it takes `fall` failures in a row, or a silence that is unlikely enough, to go
+    /// down and `rise` passes in a row to come up; one result to the contrary starts the count again.
     pub fn observe(&mut self, passed: bool, now: Instant) -> Option<Health> {
-        let (says, needed) = if passed {
-            (Health::Up, self.rise)
-        } else {
-            (Health::Down, self.fall)
-        };
+        if let (true, Some((_, heartbeats))) = (passed, &mut self.phi) {
+            heartbeats.beat(now);
+        }
+        let says = if passed { Health::Up } else { Health::Down };
         if says == self.health {
             self.streak = 0;
             return None;
         }
         self.streak = self.streak.saturating_add(1);
-        if self.health != Health::Checking && self.streak < needed {
+        if self.health != Health::Checking && !self.is_enough(passed, now) {
             return None;
         }
         self.health = says;
         self.streak = 0;
-        self.changed = Some(now);
         Some(says)
     }
 
     /// As [`observe`](Self::observe), and keeps what the probe said.
     pub fn record(
         &mut self,
-        result: &Result<(), ProbeError>,
+        result: &Result<Answer, ProbeError>,
         took: Duration,
         now: Instant,
     ) -> Option<Health> {
-        self.last = Some(match result {
-            Ok(()) => format!("passed in {:.1} ms", took.as_secs_f64() * 1000.0),
-            Err(error) => error.to_string(),
-        });
+        self.last = Some(Last::new(result, took, now));
         self.observe(result.is_ok(), now)
+    }
+
+    fn is_enough(&self, passed: bool, now: Instant) -> bool {
+        match &self.phi {
+            Some((threshold, heartbeats)) if !passed => {
+                // Without a heartbeat there is nothing to go by: as many failures as the default asks for.
+                heartbeats
+                    .suspicion(now)
+                    .map_or(self.streak >= self.fall, |phi| phi >= *threshold)
+            }
+            _ => self.streak >= if passed { self.rise } else { self.fall },
+        }
     }
 
     #[must_use]
@@ -93,17 +150,45 @@ impl Monitor {
         self.health
     }
 
-    /// When the state last changed, `None` if never.
+    /// Results in a row that speak against the state.
     #[must_use]
-    pub const fn changed(&self) -> Option<Instant> {
-        self.changed
+    pub const fn streak(&self) -> u32 {
+        self.streak
     }
 
-    /// What the last recorded probe said: one line.
+    /// How many of those it takes; `None` where a suspicion decides.
     #[must_use]
-    pub fn last_result(&self) -> Option<&str> {
-        self.last.as_deref()
+    pub const fn needed(&self) -> Option<u32> {
+        match (self.health, &self.phi) {
+            (Health::Checking, _) => Some(1),
+            (Health::Down, _) => Some(self.rise),
+            (Health::Up, None) => Some(self.fall),
+            (Health::Up, Some(_)) => None,
+        }
     }
+
+    /// Whether the newest results speak against the state: its probes hurry then.
+    #[must_use]
+    pub const fn is_changing(&self) -> bool {
+        self.streak > 0 || matches!(self.health, Health::Checking)
+    }
+
+    /// How unlikely the silence is by now, where that decides.
+    #[must_use]
+    pub fn suspicion(&self, now: Instant) -> Option<f64> {
+        self.phi.as_ref()?.1.suspicion(now)
+    }
+
+    #[must_use]
+    pub const fn last(&self) -> Option<&Last> {
+        self.last.as_ref()
+    }
+}
+
+/// A result in one line.
+#[must_use]
+pub fn said(result: &Result<Answer, ProbeError>, took: Duration) -> String {
+    Last::new(result, took, Instant::now()).said()
 }
 
 #[cfg(test)]
@@ -111,9 +196,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::CheckKind;
 
     const PASS: bool = true;
     const FAIL: bool = false;
+
+    fn monitor(initial: Health, rise: u32, fall: u32) -> Monitor {
+        let spec = CheckSpec {
+            rise,
+            fall,
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        Monitor::new(initial, &spec)
+    }
 
     /// The state after each result.
     fn follow(mut monitor: Monitor, results: &[bool]) -> Vec<Health> {
@@ -131,24 +226,15 @@ mod tests {
 
     #[test]
     fn the_first_result_decides() {
-        assert_eq!(
-            follow(Monitor::new(Health::Checking, 2, 3), &[PASS]),
-            [Health::Up]
-        );
-        assert_eq!(
-            follow(Monitor::new(Health::Checking, 2, 3), &[FAIL]),
-            [Health::Down]
-        );
+        assert_eq!(follow(monitor(Health::Checking, 2, 3), &[PASS]), [Health::Up]);
+        assert_eq!(follow(monitor(Health::Checking, 2, 3), &[FAIL]), [Health::Down]);
     }
 
     #[test]
     fn fall_failures_in_a_row_take_it_down() {
         use Health::{Down, Up};
         assert_eq!(
-            follow(
-                Monitor::new(Up, 2, 3),
-                &[FAIL, FAIL, PASS, FAIL, FAIL, FAIL, FAIL]
-            ),
+            follow(monitor(Up, 2, 3), &[FAIL, FAIL, PASS, FAIL, FAIL, FAIL, FAIL]),
             [Up, Up, Up, Up, Up, Down, Down]
         );
     }
@@ -157,36 +243,59 @@ mod tests {
     fn rise_passes_in_a_row_bring_it_up() {
         use Health::{Down, Up};
         assert_eq!(
-            follow(Monitor::new(Down, 2, 3), &[PASS, FAIL, PASS, PASS]),
+            follow(monitor(Down, 2, 3), &[PASS, FAIL, PASS, PASS]),
             [Down, Down, Down, Up]
         );
+        assert_eq!(follow(monitor(Down, 1, 1), &[PASS, FAIL, PASS]), [Up, Down, Up]);
+    }
+
+    #[test]
+    fn a_count_goes_on_where_it_was() {
+        let mut monitor = monitor(Health::Up, 2, 3).with_streak(2);
+        assert!(monitor.is_changing());
+        assert_eq!(monitor.observe(FAIL, Instant::now()), Some(Health::Down));
+    }
+
+    #[test]
+    fn the_last_result_is_kept() {
+        let start = Instant::now();
+        let mut monitor = monitor(Health::Checking, 2, 1);
+        assert_eq!(monitor.last(), None);
+        let passed = Ok(Answer::said("status 200"));
         assert_eq!(
-            follow(Monitor::new(Down, 1, 1), &[PASS, FAIL, PASS]),
-            [Up, Down, Up]
+            monitor.record(&passed, Duration::from_micros(1234), start),
+            Some(Health::Up)
+        );
+        let last = monitor.last().unwrap();
+        assert_eq!(
+            (last.said().as_str(), last.passed),
+            ("passed in 1.2 ms: status 200", true)
+        );
+        let failed = Err(ProbeError::refusal("connect: connection refused"));
+        assert_eq!(monitor.record(&failed, Duration::ZERO, start), Some(Health::Down));
+        let last = monitor.last().unwrap();
+        assert_eq!(
+            (last.said().as_str(), last.is_refusal),
+            ("connect: connection refused", true)
         );
     }
 
     #[test]
-    fn the_last_change_and_result_are_kept() {
+    fn a_silence_takes_it_down_when_it_is_unlikely() {
+        let interval = Duration::from_millis(100);
+        let spec = CheckSpec {
+            interval,
+            phi: Some("8".parse().unwrap()),
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let mut monitor = Monitor::new(Health::Checking, &spec);
         let start = Instant::now();
-        let later = start + Duration::from_secs(5);
-        let mut monitor = Monitor::new(Health::Checking, 2, 1);
-        assert_eq!((monitor.changed(), monitor.last_result()), (None, None));
-        assert_eq!(
-            monitor.record(&Ok(()), Duration::from_micros(1234), start),
-            Some(Health::Up)
-        );
-        assert_eq!(monitor.record(&Ok(()), Duration::from_micros(2345), later), None);
-        assert_eq!(
-            (monitor.changed(), monitor.last_result()),
-            (Some(start), Some("passed in 2.3 ms"))
-        );
-        let failed = Err(ProbeError::new("connect: connection refused"));
-        assert_eq!(monitor.record(&failed, Duration::ZERO, later), Some(Health::Down));
-        assert_eq!(
-            (monitor.changed(), monitor.last_result()),
-            (Some(later), Some("connect: connection refused"))
-        );
+        for beat in 0..50 {
+            monitor.observe(PASS, start + interval * beat);
+        }
+        // One lost answer is nothing; the longer it lasts, the more it is.
+        assert_eq!(monitor.observe(FAIL, start + interval * 50), None);
+        assert_eq!(monitor.observe(FAIL, start + interval * 56), Some(Health::Down));
     }
 
     proptest! {
@@ -195,7 +304,7 @@ mod tests {
         fn agrees_with_a_look_at_the_whole_past(
             results in prop::collection::vec(any::<bool>(), 1..60), rise in 1_u32..5, fall in 1_u32..5,
         ) {
-            let states = follow(Monitor::new(Health::Checking, rise, fall), &results);
+            let states = follow(monitor(Health::Checking, rise, fall), &results);
             let mut expected = if results[0] { Health::Up } else { Health::Down };
             for (at, &result) in results.iter().enumerate() {
                 let run = results[..=at].iter().rev().take_while(|&&other| other == result).count();

@@ -1,176 +1,334 @@
-//! One task per backend that probes at its interval.
+//! One task for each check of a backend: it probes at the interval, or faster while things change, and at once when asked to.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{sleep, sleep_until},
 };
 
-use super::{ProbeError, probe};
-use crate::config::CheckSpec;
+use super::{
+    Answer, ProbeError, Question, Who,
+    probe::{Door, Held, Target, Way, probe},
+    stall::Stalls,
+};
+use crate::config::{CheckKind, CheckSpec};
 
 /// Over how long the first probes of many backends are spread.
 const SPREAD: Duration = Duration::from_millis(100);
+/// Who is asked again because something speaks against it: not more often than this.
+const AT_ONCE: Duration = Duration::from_millis(10);
+/// A kept connection that has lived for so long is made again at once when it ends; a shorter one at the next interval.
+const SHORT_LIFE: Duration = Duration::from_millis(100);
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation<K> {
     pub key: K,
-    pub result: Result<(), ProbeError>,
+    /// Which of the service's checks it was.
+    pub check: usize,
+    pub result: Result<Answer, ProbeError>,
     pub took: Duration,
     /// When the result was there.
     pub at: Instant,
 }
 
+/// A check to be made again and again.
+#[derive(Clone, Debug)]
+pub struct Job<K> {
+    pub key: K,
+    pub check: usize,
+    pub spec: CheckSpec,
+    pub target: SocketAddr,
+    pub who: Who,
+    /// By the data path, to its VIP; else straight to the target.
+    pub way: Option<Way>,
+    pub stalls: Stalls,
+}
+
 /// A running check; ends when dropped.
 #[derive(Debug)]
-pub struct Handle(JoinHandle<()>);
+pub struct Handle {
+    task: JoinHandle<()>,
+    pace: Arc<Pace>,
+}
+
+#[derive(Debug, Default)]
+struct Pace {
+    hurries: AtomicBool,
+    at_once: AtomicBool,
+    now: Notify,
+}
+
+impl Handle {
+    /// Whether to probe at the fast interval from now on.
+    pub fn hurry(&self, hurries: bool) {
+        let before = self.pace.hurries.swap(hurries, Ordering::Relaxed);
+        if hurries && !before {
+            // It may be waiting for the end of a long interval.
+            self.pace.now.notify_one();
+        }
+    }
+
+    /// Probes as soon as the probe that runs has ended.
+    pub fn now(&self) {
+        self.pace.at_once.store(true, Ordering::Relaxed);
+        self.pace.now.notify_one();
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
-/// Probes `target` for as long as the handle is held and somebody receives. Must be called inside a tokio runtime.
+/// Probes for as long as the handle is held and somebody receives. Must be called inside a tokio runtime.
 ///
 /// The first probe starts within 100 ms (or the interval, if that is shorter), at a moment that depends on the key, so
-/// that a thousand backends do not all fire at once; further ones follow at the interval from start to start.
-pub fn spawn<K>(key: K, spec: CheckSpec, target: SocketAddr, tx: mpsc::Sender<Observation<K>>) -> Handle
+/// that a thousand backends do not all fire at once; the second one after a part of the interval that depends on it too, so that probes
+/// then are spread over the whole of it; further ones follow at the interval from start to start, a probe that takes the whole interval
+/// being followed by the next one at once.
+pub fn spawn<K>(job: Job<K>, tx: mpsc::Sender<Observation<K>>) -> Handle
 where
-    K: Clone + Hash + Send + 'static,
+    K: Clone + Hash + Send + Sync + 'static,
 {
-    let offset = offset(&key, spec.interval.min(SPREAD));
-    Handle(tokio::spawn(async move {
-        sleep(offset).await;
-        let mut ticks = interval(spec.interval.max(Duration::from_millis(1)));
-        // The tick after a probe that took the whole interval is late by a little: probe at once and go on from there. To
-        // skip to the next multiple would halve the rate for exactly those backends that hang.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let start = Instant::now();
-            let result = probe(&spec.kind, target, spec.timeout).await;
-            let at = Instant::now();
-            if let Err(error) = &result
-                && error.is_ours()
-            {
-                log::warn!("{target} could not be probed, which does not count: {error}");
-                continue;
-            }
-            let observation = Observation {
-                key: key.clone(),
-                result,
-                took: at - start,
-                at,
-            };
-            if tx.send(observation).await.is_err() {
-                return;
-            }
-        }
-    }))
+    let pace = Arc::new(Pace::default());
+    let runner = Runner {
+        number: 0,
+        excused: 0,
+        is_spread: false,
+        draw: draw(&(&job.key, job.check)),
+        job,
+        tx,
+        pace: pace.clone(),
+    };
+    Handle {
+        task: tokio::spawn(runner.run()),
+        pace,
+    }
 }
 
-fn offset(key: &impl Hash, spread: Duration) -> Duration {
+struct Runner<K> {
+    job: Job<K>,
+    tx: mpsc::Sender<Observation<K>>,
+    pace: Arc<Pace>,
+    /// Of the backend and its check: the same each time.
+    draw: u64,
+    /// Pauses so far, where they are drawn.
+    number: u64,
+    /// The first pause, which is a shorter one, is over or has begun.
+    is_spread: bool,
+    /// Silences in a row that were this host's own.
+    excused: u32,
+}
+
+/// Nobody receives any more.
+struct Gone;
+
+impl<K: Clone> Runner<K> {
+    async fn run(mut self) {
+        sleep(self.job.spec.interval.min(SPREAD).mul_f64(share(self.draw))).await;
+        let _gone = match self.job.spec.kind {
+            CheckKind::TcpHold => self.hold().await,
+            _ => self.ask().await,
+        };
+    }
+
+    async fn ask(&mut self) -> Result<(), Gone> {
+        loop {
+            let start = Instant::now();
+            let question = Question {
+                kind: &self.job.spec.kind,
+                target: self.job.target,
+                timeout: self.job.spec.timeout,
+                who: &self.job.who,
+                way: self.job.way.as_ref(),
+            };
+            let result = probe(question).await;
+            self.tell(result, start).await?;
+            self.wait(start).await;
+        }
+    }
+
+    /// Keeps a connection. As long as it lives, it passes at each interval; its end is told at once, and followed by another one. Not
+    /// to be made is a failure at once; to be made is a pass only for those that have lived for a while, since a server that dies still
+    /// takes connections until the last of its processes has ended.
+    async fn hold(&mut self) -> Result<(), Gone> {
+        let way = self.job.way.clone();
+        let hint = |error: ProbeError| match &way {
+            Some(way) => error.through(way.mode),
+            None => error,
+        };
+        loop {
+            // What the connection goes by is kept for as long as the connection.
+            let door = match &way {
+                Some(way) => Some(Door::open(way).await),
+                None => None,
+            };
+            let start = Instant::now();
+            let limit = self.job.spec.timeout;
+            let made = match &door {
+                Some(Err(error)) => Err(error.clone()),
+                Some(Ok(door)) => connect(Target::through(door), limit).await,
+                None => connect(self.job.target.into(), limit).await,
+            };
+            match made {
+                Ok(connection) => self.keep(connection, start).await?,
+                Err(error) => {
+                    self.tell(Err(hint(error)), start).await?;
+                    self.wait(start).await;
+                }
+            }
+        }
+    }
+
+    /// Until its end.
+    async fn keep(&mut self, mut connection: Held, start: Instant) -> Result<(), Gone> {
+        let took = start.elapsed();
+        let since = Instant::now();
+        let mut told = None;
+        loop {
+            let next = match told {
+                None => since + SHORT_LIFE.min(self.job.spec.interval),
+                Some(told) => told + self.pause(),
+            };
+            tokio::select! {
+                () = sleep_until(next.into()) => {
+                    let now = Instant::now();
+                    let kept = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+                    let said = told.map_or_else(|| "connected".to_owned(), |_| format!("kept for {kept}"));
+                    let asked = now.checked_sub(took).unwrap_or(now);
+                    self.tell(Ok(Answer::said(said)), asked).await?;
+                    told = Some(now);
+                }
+                // The pause may be another one from now on.
+                () = self.pace.now.notified() => {}
+                ended = connection.ended() => {
+                    self.tell(Err(ended), since).await?;
+                    // Whoever takes connections only to end them is not asked in a circle.
+                    if since.elapsed() < SHORT_LIFE {
+                        self.wait(start).await;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Hands a result on, unless it says more of us than of the backend.
+    async fn tell(&mut self, result: Result<Answer, ProbeError>, start: Instant) -> Result<(), Gone> {
+        let at = Instant::now();
+        let result = match result {
+            Err(error) if error.is_silence() && !matches!(self.job.spec.kind, CheckKind::TcpHold) => {
+                self.excuse(error, start, at)
+            }
+            result => {
+                self.excused = 0;
+                result
+            }
+        };
+        if let Err(error) = &result
+            && error.is_ours()
+        {
+            let Job { target, who, .. } = &self.job;
+            log::warn!(
+                "backend {}/{} at {target} could not be probed, which does not count: {error}",
+                who.service,
+                who.backend
+            );
+            return Ok(());
+        }
+        let observation = Observation {
+            key: self.job.key.clone(),
+            check: self.job.check,
+            result,
+            took: at.saturating_duration_since(start),
+            at,
+        };
+        self.tx.send(observation).await.map_err(|_| Gone)
+    }
+
+    /// A silence while this host stood still is its own; but not for ever, where that is how this host is.
+    fn excuse(&mut self, error: ProbeError, start: Instant, end: Instant) -> Result<Answer, ProbeError> {
+        let stall = self.job.stalls.within(start, end, self.job.spec.timeout);
+        let Some(stall) = stall.filter(|_| self.excused < 2 * self.job.spec.fall) else {
+            return Err(error);
+        };
+        self.excused += 1;
+        let reason = format!("this host stood still for {} ms", stall.as_millis());
+        Err(ProbeError::ours(reason))
+    }
+
+    /// Waits for the time of the next probe.
+    async fn wait(&mut self, start: Instant) {
+        let mut next = start + self.pause();
+        loop {
+            tokio::select! {
+                () = sleep_until(next.into()) => return,
+                () = self.pace.now.notified() => {
+                    // The newest result speaks against its state, or something else does.
+                    let at_once = self.pace.at_once.swap(false, Ordering::Relaxed);
+                    let pause = if at_once { AT_ONCE } else { self.pause() };
+                    next = next.min(start + pause.max(AT_ONCE));
+                }
+            }
+        }
+    }
+
+    /// From one probe to the next.
+    fn pause(&mut self) -> Duration {
+        let pause = self.whole_pause();
+        let is_first = !std::mem::replace(&mut self.is_spread, true);
+        if is_first && pause > SPREAD {
+            // Of another draw than the first one's, which would only stretch what is close together.
+            return pause.mul_f64(share(draw(&self.draw)));
+        }
+        pause
+    }
+
+    fn whole_pause(&mut self) -> Duration {
+        let CheckSpec {
+            interval,
+            fast_interval,
+            jitter,
+            ..
+        } = self.job.spec;
+        let hurries = self.pace.hurries.load(Ordering::Relaxed);
+        let interval = fast_interval.filter(|_| hurries).unwrap_or(interval);
+        if jitter == 0 {
+            return interval;
+        }
+        self.number = self.number.wrapping_add(1);
+        let drawn = share(draw(&(self.draw, self.number)));
+        // As often early as late, so that the rate stays what was asked for.
+        interval.mul_f64(1.0 + f64::from(jitter) / 100.0 * (2.0 * drawn - 1.0))
+    }
+}
+
+async fn connect(target: Target<'_>, limit: Duration) -> Result<Held, ProbeError> {
+    tokio::time::timeout(limit, Held::connect(target, limit))
+        .await
+        .unwrap_or_else(|_| Err(ProbeError::timeout(limit)))
+}
+
+fn draw(key: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     // DefaultHasher's keys are fixed: the same backend has the same moment each time.
-    spread.mul_f64((hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64)
+    hasher.finish()
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::{net::TcpListener, time::timeout};
-
-    use super::*;
-    use crate::config::CheckKind;
-
-    fn every(interval_ms: u64) -> CheckSpec {
-        let interval = Duration::from_millis(interval_ms);
-        CheckSpec {
-            interval,
-            timeout: interval,
-            ..CheckSpec::new(CheckKind::Tcp)
-        }
-    }
-
-    async fn next(rx: &mut mpsc::Receiver<Observation<&'static str>>) -> Observation<&'static str> {
-        timeout(Duration::from_secs(2), rx.recv()).await.unwrap().unwrap()
-    }
-
-    #[test]
-    fn first_probes_are_spread_and_repeat() {
-        let offsets: Vec<_> = (0..1000).map(|key| offset(&key, SPREAD)).collect();
-        assert!(offsets.iter().all(|&offset| offset < SPREAD));
-        for tenth in 0..10 {
-            let (from, to) = (SPREAD / 10 * tenth, SPREAD / 10 * (tenth + 1));
-            let inside = offsets
-                .iter()
-                .filter(|&&offset| from <= offset && offset < to)
-                .count();
-            assert!((50..200).contains(&inside), "{inside} of 1000 in tenth {tenth}");
-        }
-        assert_eq!(offset(&"b1", SPREAD), offset(&"b1", SPREAD));
-    }
-
-    #[tokio::test]
-    async fn results_come_at_the_interval_and_follow_the_server() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = listener.local_addr().unwrap();
-        let (tx, mut rx) = mpsc::channel(8);
-        let start = Instant::now();
-        let _handle = spawn("b1", every(50), target, tx);
-        let first = next(&mut rx).await;
-        assert_eq!((first.key, &first.result), ("b1", &Ok(())));
-        assert!(
-            first.at - start < Duration::from_secs(1),
-            "{:?}",
-            first.at - start
-        );
-        for _ in 0..4 {
-            assert_eq!(next(&mut rx).await.result, Ok(()));
-        }
-        // Four intervals; tasks may run late, never early.
-        assert!(
-            start.elapsed() >= Duration::from_millis(195),
-            "{:?}",
-            start.elapsed()
-        );
-
-        drop(listener);
-        let mut results = Vec::new();
-        while results.last().is_none_or(Result::is_ok) && results.len() < 5 {
-            results.push(next(&mut rx).await.result);
-        }
-        assert!(results.last().is_some_and(Result::is_err), "{results:?}");
-    }
-
-    #[tokio::test]
-    async fn a_dropped_handle_ends_the_probes() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tx, mut rx) = mpsc::channel(8);
-        let handle = spawn("b1", every(20), listener.local_addr().unwrap(), tx);
-        next(&mut rx).await;
-        drop(handle);
-        let rest = async { while rx.recv().await.is_some() {} };
-        timeout(Duration::from_secs(2), rest).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_task_ends_when_nobody_receives() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tx, rx) = mpsc::channel(1);
-        let mut handle = spawn("b1", every(20), listener.local_addr().unwrap(), tx);
-        drop(rx);
-        timeout(Duration::from_secs(2), &mut handle.0)
-            .await
-            .unwrap()
-            .unwrap();
-    }
+/// From 0 to 1.
+fn share(drawn: u64) -> f64 {
+    (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }

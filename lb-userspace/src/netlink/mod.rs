@@ -7,7 +7,7 @@
 mod addresses;
 mod decide;
 mod links;
-mod offloads;
+pub(crate) mod offloads;
 mod resolver;
 mod tables;
 mod vlans;

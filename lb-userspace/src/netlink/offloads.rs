@@ -1,4 +1,4 @@
-//! What a device does to frames before anybody sees them, by the ethtool ioctl: older than ethtool's netlink, and known to every
+//! What a device does to frames before anybody else sees them, by the ethtool ioctl: older than ethtool's netlink, and known to every
 //! driver.
 
 use std::{
@@ -12,6 +12,8 @@ use nix::libc::{SIOCETHTOOL, c_char, ifreq, ioctl};
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GPFLAGS: u32 = 0x27;
+const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_SGRO: u32 = 0x2c;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 /// `MLX5E_PFLAG_RX_STRIDING_RQ`, the same bit since Linux 4.17 (drivers/net/ethernet/mellanox/mlx5/core/en.h).
 const STRIDING: u32 = 1 << 3;
@@ -39,6 +41,16 @@ impl Offloads {
     }
 }
 
+/// Has the kernel finish all checksums before the interface of this name gets a frame.
+pub(crate) fn finish_checksums(interface: &str) -> io::Result<()> {
+    set(interface, ETHTOOL_STXCSUM, 0)
+}
+
+/// Has the interface of this name collect received packets, and so take what XDP sends it, if it is a veth.
+pub(crate) fn take_from_xdp(interface: &str) -> io::Result<()> {
+    set(interface, ETHTOOL_SGRO, 1)
+}
+
 /// `struct ethtool_value`.
 #[repr(C)]
 struct Word {
@@ -61,6 +73,12 @@ fn word(interface: &str, command: u32) -> io::Result<u32> {
     // SAFETY: the commands that come here answer with an `ethtool_value`.
     unsafe { ask(interface, &mut word) }?;
     Ok(word.data)
+}
+
+fn set(interface: &str, command: u32, data: u32) -> io::Result<()> {
+    let mut word = Word { command, data };
+    // SAFETY: the commands that come here read an `ethtool_value`.
+    unsafe { ask(interface, &mut word) }
 }
 
 fn driver(interface: &str) -> io::Result<[u8; 32]> {

@@ -8,6 +8,7 @@ mod alone;
 mod balancer;
 mod bases;
 mod counts;
+mod failover;
 mod frame;
 #[path = "../verify/host.rs"]
 mod host;
@@ -49,9 +50,13 @@ enum Suite {
     Tcp(Run<tcp::Args>),
     Scale(Run<scale::Args>),
     Counts(Run<counts::Args>),
+    Failover(Run<failover::Args>),
     /// The kernel's packet generator: on a network card, or in a virtual machine beside IPVS
     #[command(long_about = pktgen::HELP)]
     Pktgen(Run<pktgen::Args>),
+    /// The server that dies in failover
+    #[command(hide = true)]
+    Served,
     /// The first process of pktgen's virtual machine
     #[command(hide = true)]
     Guest,
@@ -85,6 +90,8 @@ fn run(suite: Suite) -> Result<()> {
         Suite::Counts(Run { args, output }) => counts::run(&args, &output),
         Suite::Scale(Run { args, output }) => scale::run(&args, &output),
         Suite::Pktgen(Run { args, output }) => pktgen::run(&args, &output),
+        Suite::Failover(Run { args, output }) => failover::run(&args, &output),
+        Suite::Served => failover::served::run(),
         Suite::Guest => pktgen::guest::run(),
     }
 }

@@ -14,6 +14,7 @@ use xlb::{
     datapath::{
         load::{self, Capacity, Settings},
         pins::Pins,
+        probing,
     },
     decap::program::{self, Program},
 };
@@ -34,6 +35,10 @@ pub enum Variant {
         multi_buffer: bool,
         partial_checksums: bool,
     },
+    /// Of probes through the data path.
+    Probe {
+        log_packets: bool,
+    },
     Decap {
         multi_buffer: bool,
     },
@@ -51,12 +56,14 @@ pub struct Cost {
 }
 
 impl Variant {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::balancer(false, false, false),
         Self::balancer(false, false, true),
         Self::balancer(true, false, true),
         Self::balancer(false, true, true),
         Self::balancer(true, true, true),
+        Self::Probe { log_packets: false },
+        Self::Probe { log_packets: true },
         Self::Decap { multi_buffer: false },
         Self::Decap { multi_buffer: true },
     ];
@@ -77,6 +84,7 @@ impl Variant {
             Self::Balancer {
                 multi_buffer: true, ..
             } => maps::FRAGS_PROGRAM,
+            Self::Probe { .. } => maps::PROBE_PROGRAM,
             Self::Decap { multi_buffer: false } => decap::PROGRAM,
             Self::Decap { multi_buffer: true } => decap::FRAGS_PROGRAM,
         }
@@ -95,6 +103,16 @@ impl Variant {
                 let cost = load::load(&pins, &settings).and_then(|mut ebpf| {
                     let info = load::xdp(&mut ebpf)?.info()?;
                     self.cost_of(load::OBJECT, multi_buffer, &info, stack_step)
+                });
+                pins.remove()?;
+                cost
+            }
+            Self::Probe { log_packets } => {
+                let pins = Pins::take(&Path::new(BPFFS).join("xlb"))?;
+                // From the same object as the balancer's program, and after it.
+                let cost = load::load(&pins, &settings(log_packets, false, true)).and_then(|mut ebpf| {
+                    let info = probing::load(&mut ebpf)?.info()?;
+                    self.cost_of(load::OBJECT, false, &info, stack_step)
                 });
                 pins.remove()?;
                 cost
@@ -159,18 +177,20 @@ fn settings(log_packets: bool, multi_buffer: bool, partial_checksums: bool) -> S
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.program())?;
-        if let Self::Balancer {
-            log_packets,
-            partial_checksums,
-            ..
-        } = self
-        {
-            if *partial_checksums {
-                f.write_str(", finishes checksums")?;
-            }
-            if *log_packets {
-                f.write_str(", logs packets")?;
-            }
+        let (partial_checksums, log_packets) = match *self {
+            Self::Balancer {
+                log_packets,
+                partial_checksums,
+                ..
+            } => (partial_checksums, log_packets),
+            Self::Probe { log_packets } => (false, log_packets),
+            Self::Decap { .. } => (false, false),
+        };
+        if partial_checksums {
+            f.write_str(", finishes checksums")?;
+        }
+        if log_packets {
+            f.write_str(", logs packets")?;
         }
         Ok(())
     }

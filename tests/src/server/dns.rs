@@ -1,6 +1,6 @@
-//! dnsmasq with one long text.
+//! dnsmasq with one long text, and one address.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -22,6 +22,10 @@ pub struct Dns {
 impl Dns {
     /// The name that has the text.
     pub const NAME: &str = "long.test";
+    /// A name that has an address.
+    pub const SITE: &str = "site.test";
+    /// Its address.
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 
     pub(super) fn start(host: &Host, bytes: usize) -> Result<Self> {
         let text: String = ('a'..='z').cycle().take(bytes).collect();
@@ -41,6 +45,7 @@ impl Dns {
             "--edns-packet-max=8192",
         ]);
         command.arg(format!("--txt-record={},{}", Self::NAME, strings.join(",")));
+        command.arg(format!("--host-record={},{}", Self::SITE, Self::ADDRESS));
         let log = host.dir.join("dnsmasq.log");
         let mut process = Process::spawn(&format!("dnsmasq on {}", host.name), command, &log)?;
         // It is there once nobody else can be.

@@ -54,7 +54,8 @@ impl Host {
         Iperf::start(self, addr)
     }
 
-    /// A DNS server on port 53 of every address; [`Dns::NAME`] has a text of so many bytes, in strings of its own.
+    /// A DNS server on port 53 of every address; [`Dns::NAME`] has a text of so many bytes, in strings of its own, and
+    /// [`Dns::SITE`] an address.
     pub fn dns(&self, bytes: usize) -> Result<Dns> {
         Dns::start(self, bytes)
     }

@@ -30,8 +30,18 @@ pub struct Nginx {
 pub struct NginxBuilder {
     host: Host,
     ports: Vec<u16>,
+    secure: Vec<Secure>,
+    http2: Vec<u16>,
     files: Option<PathBuf>,
     uploads: Option<PathBuf>,
+}
+
+/// A port with TLS.
+#[derive(Debug)]
+struct Secure {
+    port: u16,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 impl NginxBuilder {
@@ -39,6 +49,8 @@ impl NginxBuilder {
         Self {
             host: host.clone(),
             ports: vec![80],
+            secure: Vec::new(),
+            http2: Vec::new(),
             files: None,
             uploads: None,
         }
@@ -47,6 +59,23 @@ impl NginxBuilder {
     /// The ports to listen on, instead of 80.
     pub fn ports(mut self, ports: &[u16]) -> Self {
         self.ports = ports.to_vec();
+        self
+    }
+
+    /// One port more, with TLS: a certificate and its key, each in a PEM file.
+    pub fn tls(mut self, port: u16, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let (certificate, key) = (certificate.into(), key.into());
+        self.secure.push(Secure {
+            port,
+            certificate,
+            key,
+        });
+        self
+    }
+
+    /// Ports that speak HTTP/2: beside 1.1 where they have TLS, else nothing but that.
+    pub fn http2(mut self, ports: &[u16]) -> Self {
+        self.http2 = ports.to_vec();
         self
     }
 
@@ -70,10 +99,7 @@ impl NginxBuilder {
             .dir
             .join(format!("nginx-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let files = self.files.unwrap_or_else(|| dir.clone());
-        let uploads = self.uploads.as_deref().map_or_else(String::new, uploads);
-        let config = config(&self.host.name, &self.ports, &dir, &files, &uploads);
-        fs::write(dir.join("nginx.conf"), config).context("write nginx's configuration")?;
+        fs::write(dir.join("nginx.conf"), self.config(&dir)).context("write nginx's configuration")?;
         let mut nginx = Nginx {
             host: self.host,
             ports: self.ports,
@@ -171,21 +197,36 @@ fn uploads(dir: &Path) -> String {
     )
 }
 
-fn config(name: &str, ports: &[u16], dir: &Path, files: &Path, uploads: &str) -> String {
-    let families: &[&str] = if preflight::has_ipv6() {
-        &["0.0.0.0", "[::]"]
-    } else {
-        &["0.0.0.0"]
-    };
-    let addresses = ports
-        .iter()
-        .flat_map(|port| families.iter().map(move |any| format!("{any}:{port}")));
-    let listen: String = addresses
-        .map(|addr| format!("    listen {addr} backlog=4096;\n"))
-        .collect();
-    let (dir, files) = (dir.display(), files.display());
-    format!(
-        r#"daemon off;
+impl NginxBuilder {
+    fn config(&self, dir: &Path) -> String {
+        let name = &self.host.name;
+        let files = self.files.as_deref().unwrap_or(dir).display();
+        let uploads = self.uploads.as_deref().map_or_else(String::new, uploads);
+        let mut servers = vec![self.listens(&self.ports, "")];
+        servers.extend(self.secure.iter().map(|one| {
+            let (certificate, key) = (one.certificate.display(), one.key.display());
+            format!(
+                "{}    ssl_certificate {certificate};\n    ssl_certificate_key {key};\n",
+                self.listens(&[one.port], " ssl")
+            )
+        }));
+        let dir = dir.display();
+        let content = format!(
+            r#"
+    location / {{ return 200 "{name}\n"; }}
+    location = /health {{
+      if (-f {dir}/{UNHEALTHY}) {{ return 503 "unhealthy\n"; }}
+      return 200 "ok\n";
+    }}
+    location /files/ {{ alias {files}/; }}
+{uploads}"#
+        );
+        let servers: String = servers
+            .iter()
+            .map(|server| format!("  server {{\n{server}{content}  }}\n"))
+            .collect();
+        format!(
+            r#"daemon off;
 user root;
 worker_processes 1;
 pid {dir}/nginx.pid;
@@ -200,16 +241,25 @@ http {{
   fastcgi_temp_path {dir}/fastcgi;
   uwsgi_temp_path {dir}/uwsgi;
   scgi_temp_path {dir}/scgi;
-  server {{
-{listen}
-    location / {{ return 200 "{name}\n"; }}
-    location = /health {{
-      if (-f {dir}/{UNHEALTHY}) {{ return 503 "unhealthy\n"; }}
-      return 200 "ok\n";
-    }}
-    location /files/ {{ alias {files}/; }}
-{uploads}  }}
-}}
+{servers}}}
 "#
-    )
+        )
+    }
+
+    /// The `listen` lines of these ports.
+    fn listens(&self, ports: &[u16], how: &str) -> String {
+        let families: &[&str] = if preflight::has_ipv6() {
+            &["0.0.0.0", "[::]"]
+        } else {
+            &["0.0.0.0"]
+        };
+        let line = |port: u16, any: &str| {
+            let http2 = if self.http2.contains(&port) { " http2" } else { "" };
+            format!("    listen {any}:{port}{how}{http2} backlog=4096;\n")
+        };
+        ports
+            .iter()
+            .flat_map(|&port| families.iter().map(move |any| line(port, any)))
+            .collect()
+    }
 }

@@ -29,7 +29,7 @@ use tokio::{
 };
 use xlb::{
     config::Config,
-    control::{Controller, Node, Outlets, lookup::Loaded},
+    control::{Controller, Node, Outlets, events::Journal, lookup::Loaded},
     datapath::{
         bpf::BpfDatapath,
         load::{self, Capacity, Settings},
@@ -87,6 +87,9 @@ impl Rig {
             targets: watch::channel(BTreeSet::new()).0,
             suspects: mpsc::channel(8).0,
             lifetimes,
+            path: None,
+            own: Own::default(),
+            journal: Journal::default(),
         };
         // Probes would need one; no service has any.
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;

@@ -12,7 +12,7 @@ use etherparse::PacketBuilder;
 use lb_common::{hash, outcome::Outcome};
 use xlb::{
     api::protocol::{By, Lookup, PacketKind, Probe, Target},
-    config::{Admin, Algorithm, BackendChange, BackendSpec, OnFull, Protocol, ServiceChange, Udp},
+    config::{Admin, Algorithm, BackendChange, BackendSpec, OnDown, OnFull, Protocol, ServiceChange, Udp},
     control::change::Change,
 };
 
@@ -171,12 +171,14 @@ impl Story {
     fn choose(&mut self, service: u64) -> Result<()> {
         let algorithms = Algorithm::ALL;
         let algorithm = algorithms[usize::try_from(self.below(algorithms.len() as u64))?];
-        let on_full = [OnFull::Reject, OnFull::Drop, OnFull::Spill][usize::try_from(self.below(3))?];
+        let on_full = OnFull::ALL[usize::try_from(self.below(3))?];
+        let on_down = OnDown::ALL[usize::try_from(self.below(3))?];
         self.apply(Change::SetService {
             service: NAMES[usize::try_from(service)?].into(),
             set: ServiceChange {
                 algorithm: Some(algorithm),
                 on_full: Some(on_full),
+                on_down: Some(on_down),
                 ..ServiceChange::default()
             },
         })

@@ -64,8 +64,14 @@ fn an_http_check_tells_each_illness_by_its_name() -> Result<()> {
     let agent = lab.agent(&http(&lab, check)).start()?;
     wait_for(&agent, "up", "passed in")?;
     for (answer, words) in [
-        (Answer::Reply(500, "all is well"), "status 500 not in 200-299,304"),
-        (Answer::Reply(302, "all is well"), "status 302 not in 200-299,304"),
+        (
+            Answer::Reply(500, "all is well"),
+            "status 500 instead of 200-299,304",
+        ),
+        (
+            Answer::Reply(302, "all is well"),
+            "status 302 instead of 200-299,304",
+        ),
         (
             Answer::Reply(200, "not so well"),
             "body does not contain \"all is well\"",
@@ -101,7 +107,7 @@ fn an_http_check_asks_for_the_site_that_it_is_told() -> Result<()> {
     drop(named);
     // Without a name, the address is asked for.
     let unnamed = lab.agent(&http(&lab, "status = \"200\"")).start()?;
-    wait_for(&unnamed, "down", "status 404 not in 200")?;
+    wait_for(&unnamed, "down", "status 404 instead of 200")?;
     Ok(())
 }
 

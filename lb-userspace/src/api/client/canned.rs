@@ -134,7 +134,7 @@ pub fn status() -> Value {
             {"name": "no_backend", "packets": 12, "bytes": 720},
             {"name": "of_2030", "packets": 1, "bytes": 64},
         ],
-        "packets_seen": 1_345_678, "flows": 14, "written": written(), "memory": [{"map": "FLOWS", "bytes": 52_428_800}, {"map": "SLOTS", "bytes": 12_288}],
+        "packets_seen": 1_345_678, "flows": 14, "written": written(), "reaction": {"count": 12, "min": 20_000, "p50": 45_055, "p90": 81_919, "p99": 1_200_000, "max": 1_200_000}, "memory": [{"map": "FLOWS", "bytes": 52_428_800}, {"map": "SLOTS", "bytes": 12_288}],
         "warnings": ["eth0: driver drops frames"],
     })
 }
@@ -151,6 +151,7 @@ pub fn service() -> Value {
     down["address"] = json!("10.0.0.3");
     down["port"] = json!(null);
     down["weight"] = json!(50);
+    down["weight_now"] = json!(50);
     down["max_connections"] = json!(500);
     down["priority"] = json!(1);
     down["admin"] = json!("drain");
@@ -160,13 +161,14 @@ pub fn service() -> Value {
     down["last_check"] = json!(null);
     json!({
         "name": "web", "vips": ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"], "mode": "nat", "algorithm": "maglev",
-        "source_prefix": [32, 128], "replicas": 1, "load_factor": 1.25, "need": 1, "on_full": "reject", "udp": "stay",
+        "source_prefix": [32, 128], "replicas": 1, "load_factor": 1.25, "need": 1, "on_full": "reject", "on_down": "drop", "udp": "stay",
         "one_packet": false, "drain_timeout": "10m", "affinity": null, "new_flows": null, "new_flows_per_source": null,
         "mtu": null, "fragments": "track", "checksum": false, "quic": null,
         "check": {
             "type": "http", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3,
             "path": "/health", "status": "200-399",
         },
+        "usable": true,
         "counters": counters(12),
         "backends": [backend("b1"), down], "leaving": [],
     })
@@ -178,7 +180,7 @@ pub fn vip() -> Value {
 
 pub fn backend(name: &str) -> Value {
     json!({
-        "name": name, "address": "10.0.0.2", "port": 8080, "weight": 100, "max_connections": 0, "priority": 0,
+        "name": name, "address": "10.0.0.2", "port": 8080, "weight": 100, "weight_now": 100, "max_connections": 0, "priority": 0,
         "admin": "ready", "server_id": null, "health": "up", "state": "up",
         "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "active": null, "drift": null, "drain_ends_seconds": null, "last_check": "200 in 2 ms",
         "counters": counters(0),

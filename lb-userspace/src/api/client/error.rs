@@ -43,6 +43,9 @@ pub enum Error {
         socket: PathBuf,
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A stream that was to go on.
+    #[error("the agent at {} has ended the connection ({cause}): was it stopped? ask again when it runs", .socket.display())]
+    Ended { socket: PathBuf, cause: String },
     #[error("write the request as JSON ({cause})")]
     Body { cause: serde_json::Error },
 }
@@ -56,6 +59,7 @@ impl Error {
             Self::Unreachable { cause, .. } => cause.kind() != io::ErrorKind::PermissionDenied,
             // A change may have been made: to say "not ready" would invite to make it again.
             Self::Timeout { changes, .. } => !changes,
+            Self::Ended { .. } => true,
             _ => false,
         }
     }

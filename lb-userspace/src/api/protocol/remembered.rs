@@ -30,6 +30,19 @@ impl Written {
     }
 }
 
+/// From the results of failed probes to the words that took their backends out, in nanoseconds, since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// How often that was.
+    pub count: u64,
+    pub min: u64,
+    /// The time that half of them have not been longer than, to an eighth; then 90 and 99 of a hundred.
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
 /// Kernel memory of one map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapMemory {

@@ -64,7 +64,7 @@ fn table(backends: &[Listed<'_>]) -> String {
             backend.admin.name().into(),
             backend.health.name().into(),
             backend.state.name().into(),
-            backend.weight.to_string(),
+            backend::weight(backend),
             backend::max_connections(backend),
             backend.priority.to_string(),
             output::count(backend.flows),

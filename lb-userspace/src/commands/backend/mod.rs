@@ -79,6 +79,18 @@ pub(super) fn max_connections(backend: &Backend) -> String {
     }
 }
 
+/// The weight of a backend; where it has another by now, that comes first: `10/100`.
+pub(super) fn weight(backend: &Backend) -> String {
+    let Backend {
+        weight, weight_now, ..
+    } = backend;
+    if weight == weight_now {
+        weight.to_string()
+    } else {
+        format!("{weight_now}/{weight}")
+    }
+}
+
 /// Where a backend is, without a port when it takes the VIP's.
 pub(super) fn address(backend: &Backend) -> String {
     match backend.port {

@@ -1,17 +1,18 @@
 //! `xlb service add`
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 
 use crate::{
-    cli::{CheckArguments, Probe, ServiceAdd},
+    cli::ServiceAdd,
     commands::{Reply, Session},
-    config::{CheckKind, CheckSpec, QuicSpec, ServiceSpec},
+    config::{QuicSpec, ServiceSpec},
 };
 
 pub async fn execute(session: &Session, arguments: &ServiceAdd) -> Result<Reply> {
     let spec = spec(arguments)?;
     // As the configuration would say it; the agent would complain of the JSON that nobody has written.
     spec.validate()?;
+    spec.validate_files()?;
     let service = session.client.add_service(&spec).await?;
     Reply::new(session.output, &service, || {
         format!("service {} added\n", service.name)
@@ -39,6 +40,9 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
             config_id,
             server_id_length,
         });
+    let checks = super::check::checks(&check).map_err(|error| anyhow!("service {name:?}, {error}"))?;
+    let health = check.health.as_deref().map(super::check::health).transpose();
+    let health = health.map_err(|error| anyhow!("service {name:?}, {error}"))?;
     let unnamed = ServiceSpec::new(name, vips);
     let mut spec = ServiceSpec {
         mode,
@@ -46,61 +50,14 @@ fn spec(arguments: &ServiceAdd) -> Result<ServiceSpec> {
         fragments,
         checksum,
         quic,
-        check: self::check(check)?,
+        checks,
+        health: health.unwrap_or_default(),
         backends,
         one_packet,
         ..unnamed
     };
     super::flows::change(flows).apply(&mut spec);
     Ok(spec)
-}
-
-fn check(arguments: CheckArguments) -> Result<Option<CheckSpec>> {
-    let CheckArguments {
-        probe,
-        interval,
-        timeout,
-        rise,
-        fall,
-        port,
-        path,
-        host,
-        status,
-        body,
-    } = arguments;
-    let kind = match probe {
-        None => return Ok(None),
-        Some(Probe::Tcp) => {
-            let http_only = [
-                ("path", path.is_some()),
-                ("host", host.is_some()),
-                ("status", status.is_some()),
-                ("body", body.is_some()),
-            ];
-            if let Some((field, _)) = http_only.iter().find(|(_, given)| *given) {
-                bail!("--check-{field}: only an http check has it: use --check http");
-            }
-            CheckKind::Tcp
-        }
-        Some(Probe::Http) => {
-            let path = path.unwrap_or_else(|| "/".into());
-            CheckKind::Http {
-                path,
-                host,
-                status: status.unwrap_or_default(),
-                body,
-            }
-        }
-    };
-    let default = CheckSpec::new(kind);
-    Ok(Some(CheckSpec {
-        interval: interval.unwrap_or(default.interval),
-        timeout: timeout.unwrap_or(default.timeout),
-        rise: rise.unwrap_or(default.rise),
-        fall: fall.unwrap_or(default.fall),
-        port,
-        ..default
-    }))
 }
 
 #[cfg(test)]
@@ -166,7 +123,7 @@ mod tests {
     #[test]
     fn flags_of_flows_become_its_settings() {
         let body = body(
-            "--vip 192.0.2.10:53/udp --mode dsr --algorithm source --source-prefix 24/64 --need 2 --on-full spill \
+            "--vip 192.0.2.10:53/udp --mode dsr --algorithm source --source-prefix 24/64 --need 2 --on-full spill --on-down pass \
              --udp move --drain-timeout 1h --affinity 5m,prefix=24/64 --new-flows 1000,burst=5000 \
              --new-flows-per-source 10,prefix=24/48 --backend 10.0.0.2,max-connections=500,priority=1,state=drain",
         );
@@ -174,7 +131,7 @@ mod tests {
             body.unwrap(),
             json!({
                 "name": "web", "vip": ["192.0.2.10:53/udp"], "algorithm": "source", "source_prefix": [24, 64],
-                "need": 2, "on_full": "spill", "udp": "move", "drain_timeout": "1h", "mode": "dsr",
+                "need": 2, "on_full": "spill", "on_down": "pass", "udp": "move", "drain_timeout": "1h", "mode": "dsr",
                 "affinity": {"timeout": "5m", "prefix": [24, 64]},
                 "new_flows": {"per_second": 1000, "burst": 5000},
                 "new_flows_per_source": {"per_second": 10, "prefix": [24, 48]},
@@ -187,11 +144,53 @@ mod tests {
     }
 
     #[test]
-    fn a_tcp_check_has_no_path() {
-        let error = body("--vip 192.0.2.10:80/tcp --check tcp --check-path /").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "--check-path: only an http check has it: use --check http"
+    fn checks_are_written_with_their_fields() {
+        let body = body(
+            "--vip 192.0.2.10:53/udp --check dns,query=example.com,rise=1,fast-interval=100ms --check icmp,jitter=10 \
+             --check tcp,port=8080,expect_regex=^a{1\\,2}$,phi=8 --backend 10.0.0.2",
         );
+        assert_eq!(
+            body.unwrap()["check"],
+            json!([
+                {
+                    "type": "dns", "interval": "1s", "fast_interval": "100ms", "timeout": "500ms", "rise": 1, "fall": 3,
+                    "query": "example.com", "record": "A", "rcode": "NOERROR",
+                },
+                {"type": "icmp", "interval": "1s", "jitter": 10, "timeout": "500ms", "rise": 2, "fall": 3},
+                {
+                    "type": "tcp", "interval": "1s", "timeout": "500ms", "rise": 2, "phi": 8.0, "port": 8080,
+                    "expect_regex": "^a{1,2}$",
+                },
+            ])
+        );
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_is_refused_by_name() {
+        for (flags, said) in [
+            (
+                "--check tcp --check-path /",
+                r#"check: path: a check of type "tcp" has none: remove it, or use type = "http" or "https""#,
+            ),
+            (
+                "--check tcp --check-rise 0",
+                "check: rise: 0 is below 1: use 1 to 100",
+            ),
+            (
+                "--check tcp,rise=no",
+                "check: rise: string \"no\" does not fit here: use a whole number from 1 to 100",
+            ),
+            (
+                "--check tcp --check icmp --check-rise 2",
+                "--check-rise: of which check? write it as --check TYPE,rise=… of the one that it is for",
+            ),
+            (
+                "--check exec,/bin/true",
+                "check: \"/bin/true\" is no field with its value: write it like interval=1s, and a comma that is meant literally as \\,",
+            ),
+        ] {
+            let error = body(&format!("--vip 192.0.2.10:80/tcp {flags}")).unwrap_err();
+            assert_eq!(error.to_string(), format!("service \"web\", {said}"), "{flags}");
+        }
     }
 }

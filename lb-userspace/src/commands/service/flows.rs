@@ -3,7 +3,7 @@
 use crate::{
     api::protocol::ServiceChange,
     cli::FlowArguments,
-    config::{Affinity, Balance, DRAIN_TIMEOUT, OnFull, Prefix, Rate, SourceRate, Udp, factor},
+    config::{Affinity, Balance, DRAIN_TIMEOUT, OnDown, OnFull, Prefix, Rate, SourceRate, Udp, factor},
 };
 
 /// What the flags ask for.
@@ -15,6 +15,7 @@ pub fn change(arguments: FlowArguments) -> ServiceChange {
         load_factor,
         need,
         on_full,
+        on_down,
         udp,
         drain_timeout,
         affinity,
@@ -28,11 +29,13 @@ pub fn change(arguments: FlowArguments) -> ServiceChange {
         load_factor,
         need,
         on_full,
+        on_down,
         udp,
         drain_timeout,
         affinity: affinity.map(|setting| setting.0),
         new_flows: new_flows.map(|setting| setting.0),
         new_flows_per_source: new_flows_per_source.map(|setting| setting.0),
+        ..ServiceChange::default()
     }
 }
 
@@ -44,6 +47,7 @@ pub fn algorithm(balance: &Balance) -> String {
         is_bounded(balance).then(|| format!("load factor {}", factor::text(balance.load_factor))),
         (balance.need > 1).then(|| format!("need {}", balance.need)),
         (balance.on_full != OnFull::default()).then(|| format!("on full {}", balance.on_full.name())),
+        (balance.on_down != OnDown::default()).then(|| format!("on down {}", balance.on_down.name())),
         (balance.udp != Udp::default()).then(|| format!("udp {}", balance.udp.name())),
         balance.one_packet.then(|| "one packet".to_owned()),
         (balance.drain_timeout != DRAIN_TIMEOUT).then(|| {

@@ -1,6 +1,7 @@
 //! `xlb service …`
 
 mod add;
+mod check;
 mod flows;
 mod list;
 mod rm;
@@ -21,7 +22,7 @@ pub async fn execute(session: &Session, command: &ServiceCommand) -> Result<Repl
         ServiceCommand::List => list::execute(session).await,
         ServiceCommand::Show { name } => show::execute(session, name).await,
         ServiceCommand::Add(service) => add::execute(session, service).await,
-        ServiceCommand::Set { name, flows } => set::execute(session, name, **flows).await,
+        ServiceCommand::Set { name, flows, check } => set::execute(session, name, **flows, check).await,
         ServiceCommand::Rm { name } => rm::execute(session, name).await,
     }
 }

@@ -1,15 +1,24 @@
 //! `xlb service set`
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
-use super::flows;
+use super::{check, flows};
 use crate::{
-    cli::FlowArguments,
+    cli::{CheckArguments, FlowArguments},
     commands::{Reply, Session},
 };
 
-pub async fn execute(session: &Session, name: &str, arguments: FlowArguments) -> Result<Reply> {
-    let change = flows::change(arguments);
+pub async fn execute(
+    session: &Session,
+    name: &str,
+    arguments: FlowArguments,
+    checks: &CheckArguments,
+) -> Result<Reply> {
+    let wrong = |error| anyhow!("service {name:?}, {error}");
+    let health = checks.health.as_deref().map(check::health).transpose();
+    let mut change = flows::change(arguments);
+    change.checks = check::change(checks).map_err(wrong)?;
+    change.health = health.map_err(anyhow::Error::msg).map_err(wrong)?;
     ensure!(
         !change.is_empty(),
         "service {name:?}: nothing to change: 'xlb service set --help' shows what there is"
@@ -23,6 +32,9 @@ pub async fn execute(session: &Session, name: &str, arguments: FlowArguments) ->
         }
         if let Some(limits) = flows::limits(balance) {
             text += &format!("new flows: {limits}\n");
+        }
+        for check in &service.checks {
+            text += &format!("check: {check}\n");
         }
         text
     })
@@ -44,8 +56,10 @@ mod tests {
             .into_iter()
             .chain(flags.split(' '));
         match Cli::try_parse_from(line).unwrap().command {
-            Command::Service(ServiceCommand::Set { name, flows }) => {
-                Ok(execute(&agent.session(Output::Table), &name, *flows).await?.text)
+            Command::Service(ServiceCommand::Set { name, flows, check }) => {
+                Ok(execute(&agent.session(Output::Table), &name, *flows, &check)
+                    .await?
+                    .text)
             }
             other => panic!("{other:?}"),
         }
@@ -69,7 +83,8 @@ mod tests {
             text.unwrap(),
             "service web set to bounded, load factor 1.5\n\
              affinity: 5m after a client's last new flow, by 24/64 bits\n\
-             new flows: 1000 a second, 5000 at once; 10 a second, 10 at once of each source\n"
+             new flows: 1000 a second, 5000 at once; 10 a second, 10 at once of each source\n\
+             check: http every 1s, timeout 500ms, rise 2, fall 3, GET /health expects 200-399\n"
         );
         let asked: Vec<(String, Value)> = agent.requests();
         assert_eq!(
@@ -82,5 +97,48 @@ mod tests {
                 })
             )]
         );
+    }
+
+    #[tokio::test]
+    async fn checks_are_given_whole_or_taken_away() {
+        let agent = CannedAgent::new(200, canned::service());
+        let flags = "--check tcp,fast-interval=100ms --check-fall 2 --health require=any,flaps.hold=2s,passive.signs=0";
+        set(&agent, flags).await.unwrap();
+        set(&agent, "--check none").await.unwrap();
+        let asked: Vec<(String, Value)> = agent.requests();
+        let bodies: Vec<_> = asked.iter().map(|(_, body)| body.clone()).collect();
+        let passive = json!({"signs": 0, "window": "2s"});
+        let flaps = json!({"allowed": 3, "window": "1m", "hold": "2s", "hold_max": "1m"});
+        assert_eq!(
+            bodies,
+            [
+                json!({
+                    "check": {"type": "tcp", "interval": "1s", "fast_interval": "100ms", "timeout": "500ms", "rise": 2, "fall": 2},
+                    "health": {"require": "any", "flaps": flaps, "passive": passive},
+                }),
+                json!({"check": null}),
+            ]
+        );
+        for (flags, said) in [
+            (
+                "--health panic=200",
+                "health: panic: 200 is above 100: use 0 to 100",
+            ),
+            (
+                "--health flaps.hold=2m",
+                "health, flaps: hold_max: 1m is below 2m: use 2m to 1day (at least hold)",
+            ),
+            (
+                "--health panics=1",
+                "health: panics: unknown field: use one of `require`, `checking`, `slow_start`, `panic`, `flaps`, `passive`",
+            ),
+            (
+                "--check none --check-fall 2",
+                "--check-fall: of which check? --check none takes them away",
+            ),
+        ] {
+            let error = set(&agent, flags).await.unwrap_err().to_string();
+            assert_eq!(error, format!("service \"web\", {said}"));
+        }
     }
 }

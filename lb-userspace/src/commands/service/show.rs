@@ -6,7 +6,7 @@ use super::flows;
 use crate::{
     api::protocol::{Backend, Counters, Service},
     commands::{Reply, Session, backend},
-    config::{CheckKind, CheckSpec, Fragments, QuicSpec},
+    config::{Fragments, QuicSpec},
     output::{
         self,
         Column::{Number, Text},
@@ -41,13 +41,6 @@ fn page(service: &Service) -> String {
     let some = some.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let counted = [
         (
-            "Check",
-            service
-                .check
-                .as_ref()
-                .map_or("none: backends count as up".into(), check),
-        ),
-        (
             "In",
             format!("{} packets, {}", count(packets_in), bytes(bytes_in)),
         ),
@@ -61,9 +54,14 @@ fn page(service: &Service) -> String {
             format!("{} now, {} opened", count(service.flows()), count(flows_opened)),
         ),
     ];
+    let checks: Vec<_> = match service.checks.as_slice() {
+        [] => vec![("Check", "none: backends count as up".to_owned())],
+        checks => checks.iter().map(|check| ("Check", check.to_string())).collect(),
+    };
     let facts: String = facts
         .into_iter()
         .chain(some)
+        .chain(checks)
         .chain(counted)
         .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(&value)))
         .collect();
@@ -97,44 +95,6 @@ fn mode(service: &Service) -> String {
     text
 }
 
-fn check(check: &CheckSpec) -> String {
-    let CheckSpec {
-        kind,
-        interval,
-        timeout,
-        rise,
-        fall,
-        port,
-    } = check;
-    let (interval, timeout) = (
-        humantime::format_duration(*interval),
-        humantime::format_duration(*timeout),
-    );
-    let mut text = format!(
-        "{} every {interval}, timeout {timeout}, rise {rise}, fall {fall}",
-        kind.name()
-    );
-    if let Some(port) = port {
-        text += &format!(", port {port}");
-    }
-    if let CheckKind::Http {
-        path,
-        host,
-        status,
-        body,
-    } = kind
-    {
-        text += &format!(", GET {path} expects {status}");
-        if let Some(host) = host {
-            text += &format!(", host {host}");
-        }
-        if let Some(body) = body {
-            text += &format!(", body with {body:?}");
-        }
-    }
-    text
-}
-
 fn backends(backends: &[Backend]) -> String {
     let columns = [
         Text("BACKEND"),
@@ -157,7 +117,7 @@ fn backends(backends: &[Backend]) -> String {
             backend.admin.name().into(),
             backend.health.name().into(),
             backend.state.name().into(),
-            backend.weight.to_string(),
+            backend::weight(backend),
             backend::max_connections(backend),
             backend.priority.to_string(),
             output::count(backend.flows),
@@ -230,12 +190,14 @@ b1             10.0.0.2:8080  ready  up      up        100    -         0      7
         service["checksum"] = json!(true);
         service["quic"] = json!({"config_id": 1, "server_id_length": 2});
         service["backends"][0]["server_id"] = json!("0a0b");
+        service["backends"][0]["weight_now"] = json!(10);
         let reply = execute(&CannedAgent::new(200, service).session(Output::Table), "web")
             .await
             .unwrap();
         let mode =
             "Mode       gue, mtu 1500, fragments hash, checksum, quic config 1 with server IDs of 2 bytes\n";
         assert!(reply.text.contains(mode), "{}", reply.text);
+        assert!(reply.text.contains(" 10/100 "), "{}", reply.text);
         let ids = "\n\nBACKEND        SERVER ID\nb1             0a0b\n10.0.0.3:8080  -\n";
         assert!(reply.text.ends_with(ids), "{}", reply.text);
     }
@@ -246,6 +208,7 @@ b1             10.0.0.2:8080  ready  up      up        100    -         0      7
         service["algorithm"] = json!("p2c");
         service["need"] = json!(2);
         service["on_full"] = json!("drop");
+        service["on_down"] = json!("reset");
         service["udp"] = json!("move");
         service["drain_timeout"] = json!("1h");
         service["affinity"] = json!({"timeout": "5m"});
@@ -254,7 +217,7 @@ b1             10.0.0.2:8080  ready  up      up        100    -         0      7
             .await
             .unwrap();
         let lines = "\
-Algorithm  p2c, need 2, on full drop, udp move, drain timeout 1h
+Algorithm  p2c, need 2, on full drop, on down reset, udp move, drain timeout 1h
 Affinity   5m after a client's last new flow
 New flows  10 a second, 10 at once of each source, by 24/64 bits
 ";

@@ -1,7 +1,10 @@
-//! What `xlb status -v` shows besides: flows where they are known, the table of written ones, and the memory of the maps.
+//! What `xlb status -v` shows besides: flows where they are known, the table of written ones, how fast backends were taken out, and the
+//! memory of the maps.
+
+use std::time::Duration;
 
 use crate::{
-    api::protocol::{Backend, MapMemory, Status, Written},
+    api::protocol::{Backend, MapMemory, Reaction, Status, Written},
     output::{
         self,
         Column::{Number, Text},
@@ -13,6 +16,7 @@ pub fn details(status: &Status) -> Vec<String> {
     let tables = [
         backends(status),
         Some(written(&status.written)),
+        reaction(&status.reaction),
         memory(&status.memory),
     ];
     tables.into_iter().flatten().collect()
@@ -75,6 +79,27 @@ fn written(written: &Written) -> String {
         written.refused,
     ];
     output::table(&columns, [row.map(output::count)])
+}
+
+fn reaction(reaction: &Reaction) -> Option<String> {
+    let columns = [
+        Number("TAKEN OUT"),
+        Number("MIN"),
+        Number("P50"),
+        Number("P90"),
+        Number("P99"),
+        Number("MAX"),
+    ];
+    let Reaction {
+        count,
+        min,
+        p50,
+        p90,
+        p99,
+        max,
+    } = *reaction;
+    let times = [min, p50, p90, p99, max].map(|time| format!("{:.1?}", Duration::from_nanos(time)));
+    (count > 0).then(|| output::table(&columns, [[output::count(count)].into_iter().chain(times)]))
 }
 
 fn memory(maps: &[MapMemory]) -> Option<String> {

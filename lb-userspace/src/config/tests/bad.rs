@@ -24,7 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "[node]\nsockets = '/a'",
-        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`, `tunnel_sources`, `sources`, `source_ports`, `answers_per_second`, `partial_checksums`",
+        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`, `tunnel_sources`, `sources`, `source_ports`, `answers_per_second`, `partial_checksums`, `on_event`",
     ),
     (
         "[limits]\nflows = 12",
@@ -92,7 +92,7 @@ const FILES: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     (
         "weight = 3",
-        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `backend`"#,
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `on_down`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `health`, `backend`"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
@@ -131,12 +131,12 @@ const SERVICES: &[(&str, &str)] = &[
         r#"6: service "web", check: type: is missing: add it"#,
     ),
     (
-        "[service.check]\ntype = 'udp'",
-        r#"7: service "web", check: type: `udp` is unknown: use `tcp` or `http`"#,
+        "[service.check]\ntype = 'ping'",
+        r#"7: service "web", check: type: `ping` is unknown: use one of `tcp`, `tcp-hold`, `http`, `https`, `grpc`, `udp`, `dns`, `icmp`, `exec`, `agent`"#,
     ),
     (
         "[service.check]\ntype = 'tcp'\n\npath = '/'",
-        r#"9: service "web", check: path: only an http check has it: remove it or use type = "http""#,
+        r#"9: service "web", check: path: a check of type "tcp" has none: remove it, or use type = "http" or "https""#,
     ),
     (
         "[service.check]\ntype = 'http'\nstatus = 1000",
@@ -161,6 +161,130 @@ const SERVICES: &[(&str, &str)] = &[
     (
         "[service.check]\ntype = 'tcp'\nrise = 0",
         r#"8: service "web", check: rise: 0 is below 1: use 1 to 100"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\ntimeouts = '1s'",
+        "8: service \"web\", check: timeouts: unknown field: use one of `type`, `interval`, `fast_interval`, `jitter`, `timeout`, `rise`, `fall`, `phi`, `port`, `via`, `path`, `host`, `method`, `version`, `status`, `body`, `body_regex`, `server_name`, `ca`, `verify`, `grpc_service`, `tls`, `send`, `send_hex`, `expect`, `expect_regex`, `query`, `record`, `rcode`, `answer`, `command`",
+    ),
+    (
+        "[[service.check]]\ntype = 'tcp'\n[[service.check]]\ntype = 'icmp'\nport = 80",
+        r#"10: service "web", check number 2: port: an echo request goes to no port: remove it"#,
+    ),
+    (
+        "[[service.check]]\ntype = 'tcp'\n[[service.check]]\ntype = 'tcp'\npath = '/'",
+        r#"10: service "web", check number 2: path: a check of type "tcp" has none: remove it, or use type = "http" or "https""#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nfast_interval = '2s'",
+        r#"8: service "web", check: fast_interval: 2s is above 1s: use 10ms to 1s (at most the interval)"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nphi = 8.0\nfall = 3",
+        r#"9: service "web", check: fall: phi takes its place: give one of the two"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nphi = 100.0",
+        r#"8: service "web", check: phi: 100 is no threshold: use 1 to 16, usually 8"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp-hold'\nphi = 8.0",
+        r#"8: service "web", check: phi: a check of type "tcp-hold" has no heartbeats to go by: use fall"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nexpect_regex = '(up'",
+        r#"8: service "web", check: expect_regex: "(up" is no regular expression: unclosed group: mend it, or escape what is meant literally with \"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nexpect = 'a'\nexpect_regex = 'a'",
+        r#"9: service "web", check: expect_regex: expect says it already: give one of the two"#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nversion = '3'",
+        r#"8: service "web", check: version: "3" is no version of HTTP: use one of 1.1, 2"#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nmethod = 'HEAD'\nbody = 'ok'",
+        r#"9: service "web", check: body: an answer to HEAD has no body: use method = "GET", or remove it"#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nca = '/nowhere/ca.pem'",
+        r#"8: service "web", check: ca: "/nowhere/ca.pem" cannot be read (No such file or directory (os error 2)): name a PEM file"#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nca = '/etc/hostname'",
+        r#"8: service "web", check: ca: "/etc/hostname" has no certificate: name a PEM file with the authority's"#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nserver_name = 'a b'",
+        r#"8: service "web", check: server_name: "a b" is no name of a server: write it like "www.example.com""#,
+    ),
+    (
+        "[service.check]\ntype = 'grpc'\nverify = false",
+        r#"8: service "web", check: verify: the check is without TLS: add tls = true, or remove it"#,
+    ),
+    (
+        "[service.check]\ntype = 'udp'\nport = 53",
+        r#"6: service "web", check: send: is missing: a server answers only what it is asked: add it"#,
+    ),
+    (
+        "[service.check]\ntype = 'udp'\nport = 53\nsend_hex = '0'",
+        r#"9: service "web", check: send_hex: "0" is not hexadecimal: write each byte with two digits, like "0a 1f""#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a..b'",
+        r#"9: service "web", check: query: "a..b" is no domain name: write it like "www.example.com""#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nrecord = 'B'",
+        r#"10: service "web", check: record: "B" is no type of record: use one like A, AAAA, SOA or NS"#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nrcode = 'OK'",
+        r#"10: service "web", check: rcode: "OK" is no response code: use one of NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, NOTAUTH"#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nanswer = '::1'",
+        r#"10: service "web", check: answer: ::1 is in no record of type A: use record = "AAAA""#,
+    ),
+    (
+        "[service.check]\ntype = 'exec'\ncommand = ['true']",
+        r#"8: service "web", check: command: "true" is no whole path: write it like "/usr/local/bin/check""#,
+    ),
+    (
+        "[service.check]\ntype = 'exec'\ncommand = ['/nowhere/check']",
+        r#"8: service "web", check: command: "/nowhere/check" cannot be run (No such file or directory (os error 2)): name a program that is there"#,
+    ),
+    (
+        "[service.check]\ntype = 'exec'\ncommand = ['/proc/self/status']",
+        r#"8: service "web", check: command: "/proc/self/status" may not be run: make it executable (chmod +x)"#,
+    ),
+    (
+        "[service.check]\ntype = 'agent'\n[[service.backend]]\naddress = '10.0.0.2'",
+        r#"6: service "web", check: port: what an agent says is on a port of its own: give it"#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nport = 81\nvia = 'dataplane'",
+        r#"9: service "web", check: via: such a probe goes to the VIP's own port: remove port, or use via = "direct""#,
+    ),
+    (
+        "[service.check]\ntype = 'icmp'\nvia = 'dataplane'",
+        r#"8: service "web", check: via: a check of type "icmp" asks nothing that a VIP of the service takes: use via = "direct""#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nvia = 'tunnel'",
+        r#"8: service "web", check: via: "tunnel" is no way of probes: use one of direct, dataplane"#,
+    ),
+    (
+        "[service.health]\npanic = 101",
+        r#"7: service "web", health: panic: 101 is above 100: use 0 to 100"#,
+    ),
+    (
+        "[service.health]\nrequire = 'most'",
+        r#"7: service "web", health: require: `most` is unknown: use `all` or `any`"#,
+    ),
+    (
+        "[service.health.flaps]\nhold = '2m'",
+        r#"6: service "web", health, flaps: hold_max: 1m is below 2m: use 2m to 1day (at least hold)"#,
     ),
     (
         "[service.check]\ntype = 'http'\nhost = 'a b'",

@@ -203,6 +203,10 @@ const CASES: &[(&str, &str)] = &[
         r#"7: node: source_ports: "32767-1024" ends before it begins: write the lower port first"#,
     ),
     (
+        "[node]\nsource_ports = '1024-65535'",
+        r#"7: node: source_ports: 1024-65535 has ports of probes through the data path, 61000 to 65535: end at 60999 at the latest"#,
+    ),
+    (
         "[node]\nsource_ports = '0-99'",
         r#"7: node: source_ports: port 0 is below 1: use 1 to 65535"#,
     ),

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     backend::{Backend, BackendLimits, BackendState, BackendWord},
+    maps::switches,
     service::{ForwardMode, Picker, Service, service_flags},
     slot::SlotBits,
 };
 
 use super::Controller;
 use crate::{
-    config::{Algorithm, BackendSpec, Prefix, ServiceSpec},
+    config::{Algorithm, BackendSpec, Checking, Prefix, ServiceSpec},
     control::{
         desired,
+        footing::Footing,
         ids::Granted,
         plan::{Found, Sharer, State, Table},
         pool::{self, Division, Sight, Standing},
@@ -20,6 +22,7 @@ use crate::{
         settle::Settling,
     },
     datapath::Datapath,
+    health::Health,
     schedule::{self, Member},
 };
 
@@ -42,11 +45,21 @@ impl<D: Datapath> Controller<D> {
         let key = (granted.id, granted.generation);
         let why_not = self.hops.why_not(backend.address, service.mode.forward());
         let sight = Sight {
-            health: self.health(granted).map(|(health, _)| health),
+            health: self.believed(service, granted),
             is_reachable: why_not.is_none(),
             is_drained: self.drains.is_over(key, service.drain_timeout, self.decided),
         };
         pool::state(backend, sight)
+    }
+
+    /// What is made of what the probes see of a backend; `None` if it is not probed.
+    fn believed(&self, service: &ServiceSpec, granted: Granted) -> Option<Health> {
+        let health = self.health(granted)?;
+        Some(match (health, service.health.checking) {
+            (Health::Checking, Checking::Serve) => Health::Up,
+            (Health::Down, _) if self.is_kept(&service.name, granted) => Health::Up,
+            (health, _) => health,
+        })
     }
 
     /// The word of a backend. It is scattered from when it is anything but up, until [`tidy`](Self::tidy) finds that it is not.
@@ -90,7 +103,28 @@ impl<D: Datapath> Controller<D> {
         }
         state.entries = desired::entries(&self.served, &self.ids, &self.vlan_devices, &all_given);
         state.switches = self.applied.switches_for(&state.entries);
+        if self.probes_through() {
+            state.switches |= switches::PROBING;
+        }
         state
+    }
+
+    /// Notes what tables rest on now.
+    pub(super) fn stand(&mut self) {
+        let mut footings = BTreeMap::new();
+        for service in &self.served.services {
+            let Some(id) = self.ids.service(&service.name) else {
+                continue;
+            };
+            let standing = |backend| {
+                let granted = self.ids.backend(id, backend)?;
+                let word = self.applied.word(granted.id, granted.generation)?;
+                Some(Standing::of(backend, word.state()))
+            };
+            let pool = service.backends.iter().filter_map(standing);
+            footings.insert(id, Footing::of(service, pool));
+        }
+        self.footings = footings;
     }
 
     /// The size of a service's table for `wanted` at least: tables never shrink.

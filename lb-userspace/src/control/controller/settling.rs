@@ -32,10 +32,9 @@ impl<D: Datapath> Controller<D> {
     /// When the data plane cannot be read or written.
     pub fn counted(&mut self, census: Census) -> Result<()> {
         self.correct(&census);
-        for (_, _, granted) in backends(&self.served.services, &self.ids) {
-            let key = (granted.id, granted.generation);
-            self.drains
-                .counted(key, census.of_backend(granted.id), census.began);
+        self.count_unanswered(&census);
+        for key in self.drains.keys() {
+            self.drains.counted(key, census.of_backend(key.0), census.began);
         }
         self.unsettled |= self.has_left();
         let done = self.settle_by_census(&census);
@@ -58,8 +57,6 @@ impl<D: Datapath> Controller<D> {
 
     /// Follows what begins and ends with time: drains, and homes of before.
     pub(super) fn follow(&mut self, now: Instant) {
-        self.decided = now;
-        self.let_leave();
         let drains = backends(&self.served.services, &self.ids)
             .filter(|(_, backend, _)| backend.admin == Admin::Drain)
             .map(|(_, _, granted)| (granted.id, granted.generation));
@@ -125,10 +122,17 @@ impl<D: Datapath> Controller<D> {
     fn is_due(&self, now: Instant) -> bool {
         let home_ends = |since: &Instant| now >= *since + self.times.settle;
         self.homes.values().any(home_ends)
-            || backends(&self.served.services, &self.ids).any(|(service, backend, granted)| {
-                let key = (granted.id, granted.generation);
-                let is_over = |now| self.drains.is_over(key, service.drain_timeout, now);
-                backend.admin == Admin::Drain && is_over(now) && !is_over(self.decided)
+            || self.served.services.iter().any(|service| {
+                let mut draining = service.backends.iter().filter(|one| one.admin == Admin::Drain);
+                draining.any(|backend| {
+                    let id = self.ids.service(&service.name);
+                    let granted = id.and_then(|id| self.ids.backend(id, backend));
+                    granted.is_some_and(|granted| {
+                        let key = (granted.id, granted.generation);
+                        let is_over = |now| self.drains.is_over(key, service.drain_timeout, now);
+                        is_over(now) && !is_over(self.decided)
+                    })
+                })
             })
     }
 
@@ -138,7 +142,8 @@ impl<D: Datapath> Controller<D> {
         leaving.clone().any(|one| self.is_gone(one))
     }
 
-    fn let_leave(&mut self) {
+    /// Lets those go who have left.
+    pub(super) fn let_leave(&mut self) {
         let gone: Vec<bool> = self.leaving.iter().map(|one| self.is_gone(one)).collect();
         if !gone.contains(&true) {
             return;

@@ -105,20 +105,26 @@ fn drawn<D: Datapath>(view: &View<'_, D>) -> Result<Option<Choice>, Not> {
     if some.is_empty() {
         return Ok(None);
     }
-    let mut apart = BTreeSet::new();
-    for &id in &some {
-        if !view.collides(id)? {
-            apart.insert(id);
+    // Whoever is drawn and collides is followed by those on the flow's way through the slots, who need not be among them.
+    let mut found = Vec::new();
+    for id in some {
+        match walk(view, (id, By::Algorithm), Rigour::Limits) {
+            Ok(choice) => found.push(choice),
+            Err(Not::Forwarded(_)) => {}
+            Err(error) => return Err(error),
         }
     }
-    match apart.len() {
+    let ids: BTreeSet<u32> = found
+        .iter()
+        .filter_map(|choice| match choice {
+            Choice::One { id, .. } => Some(*id),
+            Choice::AnyOf(_) => None,
+        })
+        .collect();
+    match ids.len() {
         0 => Err(Outcome::FlowCollision.into()),
-        1 => Ok(apart.pop_first().map(|id| Choice::One {
-            id,
-            by: By::Algorithm,
-            tries: 0,
-        })),
-        _ => Ok(Some(Choice::AnyOf(apart))),
+        1 => Ok(found.pop()),
+        _ => Ok(Some(Choice::AnyOf(ids))),
     }
 }
 

@@ -143,10 +143,11 @@ impl<D: Datapath> View<'_, D> {
     pub fn refused(&self, outcome: Outcome) -> Outcome {
         let rejects = self.service.on_full == OnFull::Reject.wire();
         let is_sctp = self.packet.flow.protocol == Protocol::Sctp.number();
-        if outcome == Outcome::Full && rejects && !is_sctp {
-            Outcome::FullReset
-        } else {
-            outcome
+        match outcome {
+            Outcome::Full if rejects && !is_sctp => Outcome::FullReset,
+            Outcome::NoBackend if self.has(service_flags::DOWN_PASSES) => Outcome::DownPassed,
+            Outcome::NoBackend if self.has(service_flags::DOWN_RESETS) && !is_sctp => Outcome::DownReset,
+            _ => outcome,
         }
     }
 

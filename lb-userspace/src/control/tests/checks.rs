@@ -47,6 +47,29 @@ async fn a_health_flip_writes_one_word_and_no_table() {
 }
 
 #[tokio::test]
+async fn it_is_noted_how_fast_backends_are_taken_out() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
+    // A first failure takes nobody out, and a pass neither.
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((2, 1), true)).unwrap();
+    for ago in [3000, 2000, 1000] {
+        let at = clock::now().checked_sub(Duration::from_millis(ago)).unwrap();
+        let failed = Observation {
+            at,
+            ..seen((2, 1), false)
+        };
+        assert_eq!(controller.reaction.told().count, 0);
+        controller.observe(&failed).unwrap();
+    }
+    let told = controller.reaction.told();
+    assert!(
+        told.count == 1 && (1_000_000_000..2_000_000_000).contains(&told.max),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn backends_that_fail_together_are_out_before_any_table_is_filled() {
     let rig = Rig::new();
     let (mut controller, waiting) =
@@ -106,4 +129,306 @@ async fn a_late_result_is_not_the_next_ones() {
         .unwrap();
     controller.observe(&seen((1, 1), true)).unwrap();
     assert_eq!(states(&controller), [BackendState::Free, BackendState::Down]);
+}
+
+/// A result of a second check of the service.
+fn second(key: CheckKey, passed: bool) -> Observation<CheckKey> {
+    Observation {
+        check: 1,
+        ..seen(key, passed)
+    }
+}
+
+fn silent(key: CheckKey) -> Observation<CheckKey> {
+    Observation {
+        result: Err(ProbeError::timeout(Duration::from_secs(1))),
+        ..seen(key, false)
+    }
+}
+
+fn refused(key: CheckKey) -> Observation<CheckKey> {
+    Observation {
+        result: Err(ProbeError::refusal("connect: connection refused")),
+        ..seen(key, false)
+    }
+}
+
+fn wishing(key: CheckKey, wish: Wish) -> Observation<CheckKey> {
+    Observation {
+        result: Ok(Answer {
+            said: None,
+            wish: Some(wish),
+        }),
+        ..seen(key, true)
+    }
+}
+
+fn ups(controller: &Controller<MemoryDatapath>) -> usize {
+    let up = |state: &&BackendState| **state == BackendState::Up;
+    states(controller).iter().filter(up).count()
+}
+
+#[tokio::test]
+async fn counts_go_on_over_a_restart() {
+    let rig = Rig::new();
+    let file = [checked(service("web", 1, 2))];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    second.observe(&seen((2, 1), false)).unwrap();
+    assert_eq!(states(&second), [BackendState::Up, BackendState::Up]);
+    // The third in a row.
+    second.observe(&seen((1, 1), false)).unwrap();
+    assert_eq!(states(&second), [BackendState::Down, BackendState::Up]);
+}
+
+#[tokio::test]
+async fn both_checks_have_to_pass_and_each_has_its_own_count() {
+    let rig = Rig::new();
+    let mut both = checked(service("web", 1, 1));
+    both.checks.push(both.checks[0].clone());
+    let mut controller = rig.start(MemoryDatapath::default(), &[both]);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    controller.observe(&second((1, 1), true)).unwrap();
+    assert_eq!(ups(&controller), 1);
+    for _ in 0..2 {
+        controller.observe(&seen((1, 1), false)).unwrap();
+        controller.observe(&second((1, 1), false)).unwrap();
+    }
+    assert_eq!(ups(&controller), 1);
+    controller.observe(&second((1, 1), false)).unwrap();
+    assert_eq!(ups(&controller), 0);
+}
+
+#[tokio::test]
+async fn a_backend_may_serve_before_it_is_known() {
+    let rig = Rig::new();
+    let mut file = checked(service("web", 1, 2));
+    file.health.checking = Checking::Serve;
+    let mut controller = rig.start(MemoryDatapath::default(), &[file]);
+    assert_eq!(ups(&controller), 2);
+    controller.observe(&seen((1, 1), false)).unwrap();
+    assert_eq!(states(&controller), [BackendState::Down, BackendState::Up]);
+}
+
+#[tokio::test]
+async fn a_pool_that_goes_silent_is_kept_and_one_that_refuses_is_not() {
+    let rig = Rig::new();
+    let mut file = checked(service("web", 1, 4));
+    file.health.panic = 50;
+    file.checks[0].fall = 1;
+    let mut controller = rig.start(MemoryDatapath::default(), &[file]);
+    for id in 1..=4 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&silent((1, 1))).unwrap();
+    controller.observe(&silent((2, 1))).unwrap();
+    assert_eq!(ups(&controller), 2, "half of them is not fewer than half");
+    controller.observe(&silent((3, 1))).unwrap();
+    assert_eq!(ups(&controller), 4);
+    let health = controller.checks(Instant::now());
+    assert_eq!(health.iter().filter(|one| one.kept_in_panic).count(), 3);
+    // What it says itself is believed.
+    controller.observe(&refused((2, 1))).unwrap();
+    assert_eq!(word(&controller, 2).state(), BackendState::Down);
+    assert_eq!(ups(&controller), 3);
+    for _ in 0..2 {
+        controller.observe(&seen((1, 1), true)).unwrap();
+        controller.observe(&seen((3, 1), true)).unwrap();
+    }
+    assert_eq!(ups(&controller), 3);
+    assert!(
+        controller
+            .checks(Instant::now())
+            .iter()
+            .all(|one| !one.kept_in_panic)
+    );
+}
+
+#[tokio::test]
+async fn weight_grows_after_a_recovery() {
+    let rig = Rig::new();
+    let mut file = checked(service("web", 1, 2));
+    file.health.slow_start = Duration::from_secs(10);
+    (file.checks[0].rise, file.checks[0].fall) = (1, 1);
+    let mut controller = rig.start(MemoryDatapath::default(), &[file]);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    let share = |controller: &Controller<MemoryDatapath>| {
+        let owners = owners(controller, 0);
+        100 * owners.iter().filter(|&&id| id == 1).count() / owners.len()
+    };
+    let whole = share(&controller);
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), true)).unwrap();
+    assert!((5..15).contains(&share(&controller)), "{}", share(&controller));
+    assert_eq!(controller.checks(Instant::now())[0].weight_now, 10);
+    clock::advance(Duration::from_secs(5));
+    controller.catch_up().unwrap();
+    clock::advance(Duration::from_millis(50));
+    controller.catch_up().unwrap();
+    assert!((30..42).contains(&share(&controller)), "{}", share(&controller));
+    clock::advance(Duration::from_secs(10));
+    controller.catch_up().unwrap();
+    clock::advance(Duration::from_millis(50));
+    controller.catch_up().unwrap();
+    assert_eq!(share(&controller), whole);
+}
+
+#[tokio::test]
+async fn a_wish_is_followed_as_far_as_the_administrator_allows() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    let wish = |admin, weight, max_connections| Wish {
+        admin,
+        weight,
+        max_connections,
+        ..Wish::default()
+    };
+    let soon = |controller: &mut Controller<MemoryDatapath>, wish: Wish| {
+        controller.observe(&wishing((1, 1), wish)).unwrap();
+        states(controller)[0]
+    };
+    assert_eq!(
+        soon(&mut controller, wish(Some(Admin::Drain), None, None)),
+        BackendState::Drain
+    );
+    assert_eq!(
+        soon(&mut controller, wish(Some(Admin::Ready), Some(0), None)),
+        BackendState::Drain
+    );
+    assert_eq!(
+        soon(&mut controller, wish(None, Some(50), Some(7))),
+        BackendState::Up
+    );
+    assert_eq!(
+        controller.datapath.snapshot().unwrap().limits[&1].max_connections(),
+        7
+    );
+    let described = &controller.checks(Instant::now())[0];
+    assert_eq!(described.weight_now, 50);
+    controller.change(drain("b1")).unwrap();
+    assert_eq!(
+        soon(&mut controller, wish(Some(Admin::Ready), None, None)),
+        BackendState::Drain
+    );
+    let down = Wish {
+        stand: Some(Stand::Down),
+        ..Wish::default()
+    };
+    assert_eq!(soon(&mut controller, down), BackendState::Down);
+}
+
+#[tokio::test]
+async fn what_clients_suffer_has_a_backend_probed_at_once() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    let look = |controller: &mut Controller<MemoryDatapath>| {
+        // All of them, in slices.
+        for _ in 0..8 {
+            clock::advance(Duration::from_millis(100));
+            controller.catch_up().unwrap();
+        }
+        let suspected = rig.outlets.journal.recent(&Filter::default(), None);
+        suspected
+            .into_iter()
+            .filter(|event| event.event == What::Suspect)
+            .map(|event| (event.backend.clone().unwrap_or_default(), event.reason.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut controller), []);
+    controller.datapath.signs.entry(2).or_default().resets = 4;
+    assert_eq!(look(&mut controller), [], "too few");
+    controller.datapath.signs.entry(2).or_default().repeated_syns = 3;
+    for _ in 0..9 {
+        controller.unreachable(backend(1).address);
+    }
+    let suspected = look(&mut controller);
+    let names: Vec<_> = suspected.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 2, "{suspected:?}");
+    assert!(names.contains(&"b1") && names.contains(&"b2"), "{suspected:?}");
+    assert_eq!(ups(&controller), 2, "a suspicion is no verdict");
+}
+
+/// A service whose backends say what they wish.
+fn with_agents(backends: u8) -> ServiceSpec {
+    let mut service = checked(service("web", 1, backends));
+    service.checks[0].kind = CheckKind::Agent { send: None };
+    service.checks[0].port = Some(9);
+    service
+}
+
+#[tokio::test]
+async fn a_wish_holds_over_a_restart_and_what_others_leave_behind() {
+    let mut rig = Rig::new();
+    rig.limits.backends = 3;
+    let file = [with_agents(3)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Drain),
+        weight: Some(50),
+        ..Wish::default()
+    };
+    for id in 2..=3 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Drain);
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    assert_eq!(states(&second)[0], BackendState::Drain);
+    // One leaves with its flows, and has to go at once for another one.
+    let remove = Change::RemoveBackend {
+        service: "web".into(),
+        backend: "b3".into(),
+    };
+    second.change(remove).unwrap();
+    let add = Change::AddBackend {
+        service: "web".into(),
+        backend: backend(4),
+    };
+    second.change(add).unwrap();
+    assert_eq!(word(&second, 1).state(), BackendState::Drain);
+    assert_eq!(second.checks(Instant::now())[0].weight_now, 50);
+    // It is what its agent has said, and of no use without one.
+    let tcp = Change::SetService {
+        service: "web".into(),
+        set: ServiceChange {
+            checks: Some(checked(service("web", 1, 1)).checks),
+            ..ServiceChange::default()
+        },
+    };
+    second.change(tcp).unwrap();
+    assert_eq!(word(&second, 1).state(), BackendState::Up);
+}
+
+#[tokio::test]
+async fn those_that_were_down_before_a_restart_are_no_panic() {
+    let rig = Rig::new();
+    let mut file = checked(service("web", 1, 3));
+    file.health.panic = 50;
+    let file = [file];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&refused((2, 1))).unwrap();
+    controller.observe(&refused((3, 1))).unwrap();
+    assert_eq!(ups(&controller), 1);
+    let mut second = rig.start(controller.datapath, &file);
+    assert_eq!(ups(&second), 1);
+    // When they are silent now, that may be ours.
+    second.observe(&silent((2, 1))).unwrap();
+    second.observe(&silent((3, 1))).unwrap();
+    assert_eq!(ups(&second), 3);
 }

@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     api::protocol::{By, Lookup, Match, PacketKind, PoolChange, Probe, SlotState, Target},
-    config::{Algorithm, Mode},
+    config::{Algorithm, Mode, OnDown},
     control::{Node, lookup::Loaded},
 };
 
 const SECOND: u64 = 1_000_000_000;
 
-fn node() -> Node {
+pub(super) fn node() -> Node {
     Node {
         started: Instant::now(),
         attached: Vec::new(),
@@ -283,4 +283,37 @@ async fn a_thought_change_of_a_pool_moves_what_the_change_then_moves() {
         ..PoolChange::default()
     };
     controller.slots_after("web", &unknown).unwrap_err();
+}
+
+#[tokio::test]
+async fn what_no_backend_takes_is_what_the_service_makes_of_it() {
+    for (on_down, outcome) in [
+        (OnDown::Drop, "no_backend"),
+        (OnDown::Reset, "down_reset"),
+        (OnDown::Pass, "down_passed"),
+    ] {
+        let mut spec = service("web", 1, 1);
+        spec.on_down = on_down;
+        let rig = Rig::new();
+        let mut controller = rig.start(MemoryDatapath::default(), std::slice::from_ref(&spec));
+        controller.resolved(backend(1).address, Ok(way()), None).unwrap();
+        controller.settle().unwrap();
+        let usable =
+            |controller: &Controller<MemoryDatapath>| controller.services(&node()).unwrap()[0].usable;
+        assert_eq!(asked(&controller, "192.0.2.1:80").outcome, "forwarded");
+        assert!(usable(&controller));
+        let set = BackendChange {
+            admin: Some(Admin::Drain),
+            ..BackendChange::default()
+        };
+        let change = Change::SetBackend {
+            service: "web".into(),
+            backend: "b1".into(),
+            set,
+        };
+        controller.change(change).unwrap();
+        controller.settle().unwrap();
+        assert_eq!(asked(&controller, "192.0.2.1:80").outcome, outcome);
+        assert!(!usable(&controller));
+    }
 }

@@ -209,9 +209,7 @@ impl Story {
         let Some(granted) = found.and_then(|backend| controller.ids.backend(0, backend)) else {
             return;
         };
-        let is_up = controller
-            .health(granted)
-            .is_some_and(|(health, _)| health == crate::health::Health::Up);
+        let is_up = controller.health(granted) == Some(crate::health::Health::Up);
         for _ in 0..3 {
             let observation = seen((granted.id, granted.generation), !is_up);
             controller.observe(&observation).unwrap();

@@ -79,18 +79,18 @@ pub fn of_kernel(cost: &Cost) -> [Number; 4] {
 
 /// `xlb+checksums+logs`.
 fn name(variant: Variant) -> String {
-    match variant {
+    let (checksums, logs) = match variant {
         Variant::Balancer {
             log_packets,
             partial_checksums,
             ..
-        } => {
-            let checksums = if partial_checksums { "+checksums" } else { "" };
-            let logs = if log_packets { "+logs" } else { "" };
-            format!("{}{checksums}{logs}", variant.program())
-        }
-        Variant::Decap { .. } => variant.program().to_owned(),
-    }
+        } => (partial_checksums, log_packets),
+        Variant::Probe { log_packets } => (false, log_packets),
+        Variant::Decap { .. } => (false, false),
+    };
+    let checksums = if checksums { "+checksums" } else { "" };
+    let logs = if logs { "+logs" } else { "" };
+    format!("{}{checksums}{logs}", variant.program())
 }
 
 #[cfg(test)]

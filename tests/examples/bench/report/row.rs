@@ -13,11 +13,16 @@ pub struct Samples(Vec<f64>);
 pub struct Row {
     /// What was measured: `ipip/tcp4/settled`.
     pub name: String,
-    /// How many flows the packets were of; in curves, of what the name says.
+    /// How many flows the packets were of; in curves, of what the name says; of failures, how many there were.
     pub flows: u64,
     pub median: f64,
     pub min: f64,
     pub max: f64,
+    /// What 90 and 99 of a hundred are not above, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
     pub unit: String,
     /// What the figure is compared with.
     pub base: String,
@@ -36,6 +41,20 @@ impl Samples {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// What so many per cent of them are not above.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a place among them"
+    )]
+    pub fn percentile(&self, percent: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 
     pub fn min(&self) -> f64 {
@@ -77,10 +96,23 @@ impl Row {
             median: rounded(samples.median()),
             min: rounded(samples.min()),
             max: rounded(samples.max()),
+            p90: None,
+            p99: None,
             unit: unit.to_owned(),
             base: base_name.to_owned(),
             base_median: rounded(base.median()),
             ratio: rounded(samples.ratio(base)),
+        }
+    }
+}
+
+impl Row {
+    /// The same with how far the figures reach that are seldom.
+    pub fn with_tail(self, samples: &Samples) -> Self {
+        Self {
+            p90: Some(rounded(samples.percentile(90.0))),
+            p99: Some(rounded(samples.percentile(99.0))),
+            ..self
         }
     }
 }
@@ -99,7 +131,11 @@ impl fmt::Display for Row {
             figure(self.base_median),
             self.base,
             self.ratio
-        )
+        )?;
+        if let (Some(p90), Some(p99)) = (self.p90, self.p99) {
+            write!(f, "   p90 {}, p99 {}", figure(p90), figure(p99))?;
+        }
+        Ok(())
     }
 }
 
@@ -148,6 +184,22 @@ mod tests {
         let quiet = samples(&[20.0, 20.0, 20.0]).ratio(&samples(&[10.0, 10.0, 10.0]));
         let noisy = samples(&[20.0, 60.0, 60.0]).ratio(&samples(&[10.0, 30.0, 30.0]));
         assert_eq!(quiet, noisy);
+    }
+
+    #[test]
+    fn the_tail_is_what_so_many_are_not_above() {
+        let hundred: Samples = (1..=100).rev().map(f64::from).collect();
+        assert_eq!((hundred.percentile(90.0), hundred.percentile(99.0)), (90.0, 99.0));
+        let row = Row::new(
+            "tcp/killed",
+            1,
+            "ms",
+            &samples(&[4.5]),
+            "haproxy",
+            &samples(&[3.0]),
+        );
+        let row = row.with_tail(&samples(&[4.5]));
+        assert!(row.to_string().ends_with("p90 4.50, p99 4.50"), "{row}");
     }
 
     #[test]

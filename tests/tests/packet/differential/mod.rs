@@ -48,6 +48,11 @@ const OUT_OF_REACH: &[Outcome] = &[
     Outcome::FullReset,
     Outcome::FlowLimited,
     Outcome::SourceLimited,
+    Outcome::DownReset,
+    Outcome::DownPassed,
+    Outcome::ProbeSent,
+    Outcome::ProbeAnswered,
+    Outcome::ProbeOver,
 ];
 
 #[test]

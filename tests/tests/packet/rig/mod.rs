@@ -1,5 +1,6 @@
 //! The program under test, with a [`World`] in its maps.
 
+pub mod door;
 mod maps;
 mod settings;
 mod written;
@@ -85,11 +86,17 @@ impl Rig {
     }
 
     pub fn with_settings(world: World, settings: &Settings) -> Result<Self> {
+        Self::make(world, settings, |_| Ok(()))
+    }
+
+    /// Has `more` loaded from the object that has the program, before its maps are taken.
+    fn make(world: World, settings: &Settings, more: impl Fn(&mut Ebpf) -> Result<()>) -> Result<Self> {
         // A host of our own, without routes: this thread's, and gone with it.
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
         let scope = Scope::claim()?;
         let pins = Pins::take(&scope.pin_dir().join("packet"))?;
         let mut ebpf = load::load(&pins, settings)?;
+        more(&mut ebpf)?;
         let mut datapath = BpfDatapath::new(&mut ebpf)?;
         maps::fill(&mut datapath, &world)?;
         let open = |name| Ok::<_, anyhow::Error>(Map::LruHashMap(MapData::from_pin(pins.map(name))?));
@@ -116,9 +123,13 @@ impl Rig {
 
     /// Runs the program on a frame, and finds which outcome was counted: exactly one, with the frame's bytes.
     pub fn run(&mut self, frame: &[u8]) -> Result<Verdict> {
+        self.run_program(self.program(), frame)
+    }
+
+    fn run_program(&mut self, name: &str, frame: &[u8]) -> Result<Verdict> {
         let before = self.datapath.outcomes()?;
         let mut out = Vec::new();
-        let action = self.send(frame, &mut out)?;
+        let action = self.send_to(name, frame, &mut out)?;
         let after = self.datapath.outcomes()?;
         let counted: Vec<_> = Outcome::ALL
             .iter()
@@ -142,11 +153,18 @@ impl Rig {
 
     /// Runs the program on a frame, for its action and the frame that comes out.
     pub fn send(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<u32> {
-        let name = if self.world.multi_buffer {
+        self.send_to(self.program(), frame, out)
+    }
+
+    fn program(&self) -> &'static str {
+        if self.world.multi_buffer {
             FRAGS_PROGRAM
         } else {
             PROGRAM
-        };
+        }
+    }
+
+    fn send_to(&self, name: &str, frame: &[u8], out: &mut Vec<u8>) -> Result<u32> {
         out.resize(frame.len() + HEADROOM, 0);
         let program: &Xdp = self.ebpf.program(name).context("no program")?.try_into()?;
         let options = TestRunOptions {

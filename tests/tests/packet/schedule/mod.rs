@@ -1,10 +1,11 @@
 //! Which backend a flow gets, and why it stays there: `docs/flows.md`.
 //!
 //! [`shares`] and [`loads`] are about algorithms in the long run, [`order`] and [`parts`] about those that want a backend in particular,
-//! [`clients`] about what goes by clients, [`slots`] about the states of a slot, [`entries`] about flows that are written down, and
+//! [`clients`] about what goes by clients, [`down`] about pools of which nobody is up, [`slots`] about the states of a slot, [`entries`] about flows that are written down, and
 //! [`sizes`] about tables that grow.
 
 mod clients;
+mod down;
 mod entries;
 mod flood;
 mod loads;
@@ -61,7 +62,7 @@ struct Scene {
 }
 
 /// Rounds are each CPU's own.
-fn stay_on_one_cpu() -> Result<()> {
+pub fn stay_on_one_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(sched_getcpu()?)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &cpus)?)

@@ -115,6 +115,22 @@ pub fn answer(sent: &Frame, from: IpAddr, tos: u8, body: Body) -> Frame {
     }
 }
 
+/// Our refusal of the segment `sent`.
+pub fn refusal(sent: &Frame, sequence: u32, acknowledged: u32, flags: u8) -> Frame {
+    let (to, from) = sent.ip.body.ports();
+    let body = Body::Tcp {
+        from,
+        to,
+        sequence,
+        acknowledged,
+        flags,
+        window: 0,
+        options: Vec::new(),
+        payload: Vec::new(),
+    };
+    answer(sent, sent.ip.to, 0, body)
+}
+
 /// An ICMP error of ours about `sent`.
 pub fn error_about(sent: &Frame, from: IpAddr, kind: &icmp::Kind, word: u32) -> Frame {
     let limit = if sent.ip.is_v4() { 548 } else { 1232 };

@@ -67,13 +67,13 @@ pub const ROWS: &[Row] = &[
         s.answers(
             &sent,
             Outcome::UnservedReset,
-            &refusal(&sent, 0, 0x1000_0000 + 6, RST | ACK),
+            &expect::refusal(&sent, 0, 0x1000_0000 + 6, RST | ACK),
         );
     }),
     row("a segment with ACK is refused", once, |s, l| {
         for flags in [ACK, SYN_ACK, ACK | PSH] {
             let sent = tcp(l.client(4000), (vip(l.is_v4(), special::RESET), 9), flags);
-            s.answers(&sent, Outcome::UnservedReset, &refusal(&sent, 77, 0, RST));
+            s.answers(&sent, Outcome::UnservedReset, &expect::refusal(&sent, 77, 0, RST));
         }
     }),
     row("a reset is not refused", once, |s, l| {
@@ -177,19 +177,4 @@ fn message(lane: &Lane, to: std::net::IpAddr, kind: u8) -> Frame {
         *place = kind;
     }
     sent
-}
-
-fn refusal(sent: &Frame, sequence: u32, acknowledged: u32, flags: u8) -> Frame {
-    let (to, from) = sent.ip.body.ports();
-    let body = Body::Tcp {
-        from,
-        to,
-        sequence,
-        acknowledged,
-        flags,
-        window: 0,
-        options: Vec::new(),
-        payload: Vec::new(),
-    };
-    expect::answer(sent, sent.ip.to, 0, body)
 }

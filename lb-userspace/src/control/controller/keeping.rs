@@ -1,0 +1,246 @@
+//! What the controller remembers of checks over a restart: counts, holds and wishes, in the state directory.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Controller;
+use crate::{
+    config::{CheckKind, CheckSpec, HealthSpec},
+    datapath::Datapath,
+    health::{Case, Flaps, Health, Monitor, Who, Wish},
+};
+
+const FILE: &str = "health.json";
+/// How long changes wait for more, so that a disk is not written for each.
+const WAIT: Duration = Duration::from_secs(1);
+/// What is older says nothing of now: who comes back after that begins anew.
+const STALE: Duration = Duration::from_secs(10 * 60);
+
+/// What is remembered, and whether it has to be written.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    known: BTreeMap<String, Remembered>,
+    due: Option<Instant>,
+    writing: Option<tokio::task::JoinHandle<()>>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Document {
+    /// When it was written, in seconds since 1970.
+    written: f64,
+    backends: BTreeMap<String, Remembered>,
+}
+
+/// One backend. Times are seconds before it was written; those of a hold, after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Remembered {
+    health: Health,
+    /// Type, state and count of each check.
+    checks: Vec<(String, Health, u32)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<f64>,
+    #[serde(default)]
+    holds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<f64>,
+    #[serde(default)]
+    wish: Wish,
+}
+
+impl Kept {
+    /// Reads what an earlier agent has left. Without it, the data plane's words are all that is known, which is enough.
+    pub(super) fn load(state_dir: &Path) -> Self {
+        let path = state_dir.join(FILE);
+        let Ok(text) = fs::read(&path) else {
+            return Self::default();
+        };
+        let document: Document = match serde_json::from_slice(&text) {
+            Ok(document) => document,
+            Err(error) => {
+                log::warn!("{}: not what xlb wrote, and left out: {error}", path.display());
+                return Self::default();
+            }
+        };
+        let age = seconds_now() - document.written;
+        if !(0.0..STALE.as_secs_f64()).contains(&age) {
+            return Self::default();
+        }
+        let shift = |mut one: Remembered| {
+            one.failures.iter_mut().for_each(|ago| *ago += age);
+            one.held = one.held.map(|left| left - age);
+            one
+        };
+        let backends = document.backends.into_iter();
+        Self {
+            known: backends.map(|(name, one)| (name, shift(one))).collect(),
+            due: None,
+            writing: None,
+        }
+    }
+
+    /// Something has changed.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.due.get_or_insert(now + WAIT);
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A backend as it was, if its state in the data plane is still what its checks had made it.
+    pub(super) fn case(
+        &self,
+        who: &Who,
+        specs: &[CheckSpec],
+        rules: HealthSpec,
+        initial: Health,
+    ) -> Option<Case> {
+        let one = self.known.get(&name(who))?;
+        if one.health != initial || initial == Health::Checking {
+            return None;
+        }
+        let monitor = |(at, spec): (usize, &CheckSpec)| match one.checks.get(at) {
+            Some((kind, health, streak)) if kind == spec.kind.name() => {
+                Monitor::new(*health, spec).with_streak(*streak)
+            }
+            _ => Monitor::new(initial, spec),
+        };
+        let now = crate::control::clock::now();
+        let ago = |seconds: &f64| now.checked_sub(Duration::try_from_secs_f64(*seconds).ok()?);
+        // One that has ended still counts for the next.
+        let held = one.held.and_then(|left| match Duration::try_from_secs_f64(left) {
+            Ok(left) => now.checked_add(left.min(rules.flaps.hold_max)),
+            Err(_) => ago(&-left),
+        });
+        let has_agent = specs
+            .iter()
+            .any(|spec| matches!(spec.kind, CheckKind::Agent { .. }));
+        let wish = Some(&one.wish).filter(|_| has_agent).cloned();
+        let failures = one.failures.iter().filter_map(ago);
+        let flaps = Flaps::remembered(failures, one.holds, held);
+        let checks = specs.iter().enumerate().map(monitor).collect();
+        Some(Case::remembered(
+            one.health,
+            checks,
+            flaps,
+            wish.unwrap_or_default(),
+            rules,
+        ))
+    }
+}
+
+fn name(who: &Who) -> String {
+    format!("{}/{}", who.service, who.backend)
+}
+
+fn seconds_now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+impl<D: Datapath> Controller<D> {
+    /// What an earlier agent has left is for the start alone.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept.known.clear();
+    }
+
+    /// Writes what is known of checks, if that is due.
+    pub(super) fn keep_health(&mut self, now: Instant) {
+        if self.kept.due.is_none_or(|due| due > now) {
+            return;
+        }
+        if self
+            .kept
+            .writing
+            .as_ref()
+            .is_some_and(|writing| !writing.is_finished())
+        {
+            // A slow disk has the one before still.
+            self.kept.due = Some(now + WAIT);
+            return;
+        }
+        // Beside the control loop, which waits for no disk.
+        let (path, document) = self.document(now);
+        self.kept.writing = Some(tokio::task::spawn_blocking(move || {
+            write_or_warn(&path, &document);
+        }));
+    }
+
+    /// Writes what is known of checks, for the next agent.
+    pub fn write_health(&mut self, now: Instant) {
+        let (path, document) = self.document(now);
+        write_or_warn(&path, &document);
+    }
+
+    fn document(&mut self, now: Instant) -> (PathBuf, Document) {
+        self.kept.due = None;
+        let known = self
+            .watched
+            .values()
+            .filter(|one| !is_plain(&one.case))
+            .map(|one| (name(&one.who), remembered(one, now)));
+        let document = Document {
+            written: seconds_now(),
+            backends: known.collect(),
+        };
+        (self.state_dir.join(FILE), document)
+    }
+}
+
+fn write_or_warn(path: &Path, document: &Document) {
+    if let Err(error) = write(path, document) {
+        log::warn!(
+            "write {}: {error}: an agent that follows will know less of its backends",
+            path.display()
+        );
+    }
+}
+
+/// Whether the data plane's word says all that there is to know: so it is with nearly all of ten thousand backends, at any time.
+fn is_plain(case: &Case) -> bool {
+    let is_settled = |check: &Monitor| check.streak() == 0 && check.health() == case.health();
+    let flaps = case.flaps();
+    case.checks().iter().all(is_settled)
+        && flaps.times().next().is_none()
+        && flaps.holds() == (0, None)
+        && *case.wish() == Wish::default()
+}
+
+fn remembered(watched: &super::Watched, now: Instant) -> Remembered {
+    let case = &watched.case;
+    let (holds, until) = case.flaps().holds();
+    let checks = watched.specs.iter().zip(case.checks());
+    Remembered {
+        health: case.health(),
+        checks: checks
+            .map(|(spec, check)| (spec.kind.name().to_owned(), check.health(), check.streak()))
+            .collect(),
+        failures: case
+            .flaps()
+            .times()
+            .map(|at| now.saturating_duration_since(at).as_secs_f64())
+            .collect(),
+        holds,
+        // One that has ended still counts for the next.
+        held: until.map(|until| {
+            let left = until.saturating_duration_since(now).as_secs_f64();
+            left - now.saturating_duration_since(until).as_secs_f64()
+        }),
+        wish: case.wish().clone(),
+    }
+}
+
+fn write(path: &Path, document: &Document) -> std::io::Result<()> {
+    let next = path.with_extension("next");
+    let mut file = fs::File::create(&next)?;
+    // In one piece: a file has no buffer, and a document very many parts.
+    file.write_all(&serde_json::to_vec(document)?)?;
+    fs::rename(&next, path)
+}

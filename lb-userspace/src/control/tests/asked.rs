@@ -1,0 +1,118 @@
+//! What the controller says of checks when asked.
+
+use super::{lookups::node, *};
+use crate::control::{change::Refusal, clock, events::What};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn results(controller: &mut Controller<MemoryDatapath>, id: u32, results: &[bool]) {
+    for &passed in results {
+        let at = clock::now();
+        let observation = Observation {
+            at,
+            ..seen((id, 1), passed)
+        };
+        controller.observe(&observation).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_not_there_is_named() {
+    let rig = Rig::new();
+    let controller = rig.start(
+        MemoryDatapath::default(),
+        &[checked(service("web", 1, 1)), service("dns", 2, 1)],
+    );
+    assert_eq!(controller.known("web", None).unwrap().name, "web");
+    assert!(controller.known("web", Some("b1")).is_ok());
+    assert_eq!(
+        controller.known("wbe", Some("b1")).unwrap_err(),
+        Refusal::NoService("wbe".into())
+    );
+    let no_backend = Refusal::NoBackend("web".into(), "b2".into());
+    assert_eq!(controller.known("web", Some("b2")).unwrap_err(), no_backend);
+    assert_eq!(controller.questions("web", "b2").unwrap_err(), no_backend);
+    assert_eq!(controller.questions("web", "b1").unwrap().len(), 1);
+    assert_eq!(
+        controller.questions("dns", "b1").unwrap_err(),
+        Refusal::NoCheck("dns".into(), "b1".into())
+    );
+    // Only those that are probed have checks to tell of.
+    let told: Vec<_> = controller
+        .checks(clock::now())
+        .into_iter()
+        .map(|one| one.service)
+        .collect();
+    assert_eq!(told, ["web"]);
+}
+
+#[tokio::test]
+async fn a_weight_that_grows_stands_beside_the_one_that_is_set() {
+    let rig = Rig::new();
+    let mut web = checked(service("web", 1, 2));
+    web.health.slow_start = 100 * SECOND;
+    let set = web.backends[0].weight;
+    let mut controller = rig.start(MemoryDatapath::default(), &[web]);
+    for id in [1, 2] {
+        results(&mut controller, id, &[true]);
+    }
+    results(&mut controller, 1, &[false, false, false, true, true]);
+    let weights = |controller: &Controller<MemoryDatapath>| {
+        let one = &controller.checks(clock::now())[0];
+        let described = controller.service(&node(), "web").unwrap().unwrap();
+        let backend = &described.backends[0];
+        assert_eq!((backend.weight, backend.weight_now), (one.weight, one.weight_now));
+        (one.weight, one.weight_now)
+    };
+    assert_eq!(weights(&controller), (set, set / 10));
+    clock::advance(101 * SECOND);
+    controller.catch_up().unwrap();
+    clock::advance(SECOND);
+    controller.catch_up().unwrap();
+    assert_eq!(weights(&controller), (set, set));
+}
+
+#[tokio::test]
+async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
+    let rig = Rig::new();
+    let mut web = checked(service("web", 1, 2));
+    web.health.flaps.allowed = 0;
+    web.health.flaps.hold = 30 * SECOND;
+    web.health.panic = 60;
+    let mut controller = rig.start(MemoryDatapath::default(), &[web]);
+    let warned = |controller: &Controller<MemoryDatapath>, of: &str| {
+        let status = controller.status(&node()).unwrap();
+        let warned: Vec<_> = status
+            .warnings
+            .into_iter()
+            .filter(|line| line.contains(of))
+            .collect();
+        warned
+    };
+    for id in [1, 2] {
+        results(&mut controller, id, &[true]);
+    }
+    assert!(warned(&controller, "panic").is_empty() && warned(&controller, "held").is_empty());
+    results(&mut controller, 1, &[false, false, false]);
+    let panic = warned(&controller, "panic");
+    assert_eq!(panic.len(), 1, "{panic:?}");
+    assert!(
+        panic[0].starts_with("service web is in panic: ") && panic[0].contains("1 backend is kept"),
+        "{panic:?}"
+    );
+    let held = warned(&controller, "held");
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert!(
+        held[0].starts_with("backend web/b1 is held down for "),
+        "{held:?}"
+    );
+    results(&mut controller, 1, &[true, true]);
+    clock::advance(31 * SECOND);
+    controller.catch_up().unwrap();
+    assert!(warned(&controller, "panic").is_empty() && warned(&controller, "held").is_empty());
+    let journal = rig.outlets.journal.recent(&Default::default(), None);
+    let happened: Vec<_> = journal.iter().map(|event| event.event).collect();
+    for what in [What::Up, What::Down, What::Held, What::Panic, What::Calm] {
+        assert!(happened.contains(&what), "{what:?}: {happened:?}");
+    }
+}

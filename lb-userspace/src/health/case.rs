@@ -1,0 +1,397 @@
+//! What the checks of one backend come to: whether it is up, from when on wholly, and what it wishes. Pure; time is an argument.
+
+use std::time::{Duration, Instant};
+
+use super::{Answer, Health, Last, Monitor, ProbeError, Stand, Wish, flaps::Flaps};
+use crate::config::{CheckSpec, HealthSpec, Require};
+
+/// Steps in which a weight grows: each is a table of slots, and moves flows that are new.
+const STEPS: u32 = 10;
+
+/// One backend under observation.
+#[derive(Clone, Debug)]
+pub struct Case {
+    rules: HealthSpec,
+    checks: Vec<Monitor>,
+    flaps: Flaps,
+    health: Health,
+    wish: Wish,
+    /// Since when it is up, if it was down before.
+    recovered: Option<Instant>,
+    changed: Option<Instant>,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub health: Health,
+    /// Why: what the deciding check found, or that a hold has ended.
+    pub reason: String,
+    /// For how long it is held down, and how many failures that is for.
+    pub held: Option<(Duration, u32)>,
+}
+
+impl Case {
+    /// Starts from what was known of the backend before, or from [`Health::Checking`].
+    #[must_use]
+    pub fn new(initial: Health, specs: &[CheckSpec], rules: HealthSpec) -> Self {
+        Self {
+            rules,
+            checks: specs.iter().map(|spec| Monitor::new(initial, spec)).collect(),
+            flaps: Flaps::default(),
+            health: initial,
+            wish: Wish::default(),
+            recovered: None,
+            changed: None,
+        }
+    }
+
+    /// Starts from what an earlier agent knew.
+    #[must_use]
+    pub fn remembered(
+        health: Health,
+        checks: Vec<Monitor>,
+        flaps: Flaps,
+        wish: Wish,
+        rules: HealthSpec,
+    ) -> Self {
+        Self {
+            rules,
+            checks,
+            flaps,
+            health,
+            wish,
+            recovered: None,
+            changed: None,
+        }
+    }
+
+    /// Takes in the result of a check; what it changes.
+    pub fn observe(
+        &mut self,
+        check: usize,
+        result: &Result<Answer, ProbeError>,
+        took: Duration,
+        now: Instant,
+    ) -> Option<Turn> {
+        let monitor = self.checks.get_mut(check)?;
+        monitor.record(result, took, now);
+        if let Ok(Answer { wish: Some(wish), .. }) = result {
+            self.take(wish);
+        }
+        let said = |case: &Self| {
+            let last = case.checks.get(check).and_then(Monitor::last);
+            last.map(Last::said).unwrap_or_default()
+        };
+        self.settle(said, now)
+    }
+
+    /// Takes in what has come by time alone.
+    pub fn tick(&mut self, now: Instant) -> Option<Turn> {
+        self.settle(|_| "no longer held down".to_owned(), now)
+    }
+
+    /// What it does not say stays as it was (HAProxy: an agent's report changes what it names).
+    fn take(&mut self, wish: &Wish) {
+        let Wish {
+            stand,
+            admin,
+            weight,
+            max_connections,
+            reason,
+        } = wish.clone();
+        if stand.is_some() {
+            self.wish.stand = stand;
+            self.wish.reason = reason;
+        }
+        self.wish.admin = admin.or(self.wish.admin);
+        self.wish.weight = weight.or(self.wish.weight);
+        self.wish.max_connections = max_connections.or(self.wish.max_connections);
+    }
+
+    fn settle(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
+        let says = self.says();
+        let health = match says {
+            Health::Up if self.flaps.held_until(now).is_some() => Health::Down,
+            says => says,
+        };
+        if health == self.health {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.health, health);
+        self.changed = Some(now);
+        self.recovered = (before == Health::Down && health == Health::Up).then_some(now);
+        let is_failure = before == Health::Up && health == Health::Down;
+        let hold = is_failure
+            .then(|| self.flaps.failed(&self.rules.flaps, now))
+            .flatten();
+        let reason = match (&self.wish.stand, &self.wish.reason) {
+            (Some(Stand::Down), Some(reason)) => format!("its agent says down: {reason}"),
+            (Some(Stand::Down), None) => "its agent says down".to_owned(),
+            _ => said(self),
+        };
+        Some(Turn {
+            health,
+            reason,
+            held: hold.map(|hold| (hold, self.flaps.failures())),
+        })
+    }
+
+    /// What checks and agent say together.
+    fn says(&self) -> Health {
+        if self.wish.stand == Some(Stand::Down) {
+            return Health::Down;
+        }
+        let mut states = self.checks.iter().map(Monitor::health);
+        let any = |health| self.checks.iter().any(|check| check.health() == health);
+        match self.rules.require {
+            Require::All if any(Health::Down) => Health::Down,
+            Require::Any if any(Health::Up) => Health::Up,
+            Require::All | Require::Any if any(Health::Checking) => Health::Checking,
+            Require::All | Require::Any => states.next().unwrap_or(Health::Up),
+        }
+    }
+
+    #[must_use]
+    pub const fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Its checks, in the order of the service's.
+    #[must_use]
+    pub fn checks(&self) -> &[Monitor] {
+        &self.checks
+    }
+
+    #[must_use]
+    pub const fn flaps(&self) -> &Flaps {
+        &self.flaps
+    }
+
+    #[must_use]
+    pub const fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// When the state last changed, `None` if never.
+    #[must_use]
+    pub const fn changed(&self) -> Option<Instant> {
+        self.changed
+    }
+
+    /// The newest result of all, in a line; a failure comes before passes where there is one.
+    #[must_use]
+    pub fn last_result(&self) -> Option<String> {
+        let lasts = || self.checks.iter().filter_map(Monitor::last);
+        let failed = lasts().filter(|last| !last.passed).max_by_key(|last| last.at);
+        let newest = || lasts().max_by_key(|last| last.at);
+        failed.or_else(newest).map(Last::said)
+    }
+
+    /// Whether it is down by something that it, or its host, has said itself: not by a silence that may be ours.
+    #[must_use]
+    pub fn is_down_for_sure(&self) -> bool {
+        let refused = |check: &Monitor| {
+            // Without a result yet, it is as an earlier agent has left it, who had one.
+            check.health() == Health::Down && check.last().is_none_or(|last| !last.passed && last.is_refusal)
+        };
+        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(refused)
+    }
+
+    /// The share of its weight that it has by now, in percent: by its wish, and as it grows after a recovery.
+    #[must_use]
+    pub fn share(&self, now: Instant) -> u32 {
+        let wished = u32::from(self.wish.weight.unwrap_or(100));
+        match self.step(now) {
+            Some(step) => wished * (step + 1) / STEPS,
+            None => wished,
+        }
+    }
+
+    /// How far its weight has grown, if it still grows.
+    fn step(&self, now: Instant) -> Option<u32> {
+        let since = self.recovered?;
+        let whole = self.rules.slow_start;
+        let grown = now.saturating_duration_since(since);
+        if grown >= whole {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is from 0 to 10"
+        )]
+        let step = (f64::from(STEPS) * grown.as_secs_f64() / whole.as_secs_f64()) as u32;
+        Some(step.min(STEPS - 1))
+    }
+
+    /// When something will change by time alone.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let released = (self.says() == Health::Up)
+            .then(|| self.flaps.held_until(now))
+            .flatten();
+        let step = self.step(now).filter(|step| step + 1 < STEPS);
+        let grown = step.zip(self.recovered).map(|(step, since)| {
+            // Just behind the step, so that it is not looked at before.
+            since + self.rules.slow_start * (step + 1) / STEPS + Duration::from_millis(1)
+        });
+        match (released, grown) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Other rules from now on.
+    pub fn judge_by(&mut self, rules: HealthSpec) {
+        self.rules = rules;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Admin, CheckKind, Flaps as Rules};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn case(initial: Health, checks: usize, rules: HealthSpec) -> Case {
+        let spec = CheckSpec {
+            rise: 1,
+            fall: 1,
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        Case::new(initial, &vec![spec; checks], rules)
+    }
+
+    fn pass() -> Result<Answer, ProbeError> {
+        Ok(Answer::default())
+    }
+
+    fn fail() -> Result<Answer, ProbeError> {
+        Err(ProbeError::timeout(SECOND))
+    }
+
+    fn wishes(wish: Wish) -> Result<Answer, ProbeError> {
+        Ok(Answer {
+            said: None,
+            wish: Some(wish),
+        })
+    }
+
+    fn health(turn: Option<Turn>) -> Option<Health> {
+        turn.map(|turn| turn.health)
+    }
+
+    #[test]
+    fn all_or_any_of_the_checks_have_to_pass() {
+        let now = Instant::now();
+        let mut all = case(Health::Checking, 2, HealthSpec::default());
+        assert_eq!(all.observe(0, &pass(), SECOND, now), None);
+        assert_eq!(health(all.observe(1, &pass(), SECOND, now)), Some(Health::Up));
+        assert_eq!(health(all.observe(0, &fail(), SECOND, now)), Some(Health::Down));
+        assert_eq!(all.last_result(), Some("timeout after 1s".to_owned()));
+        assert_eq!(all.observe(9, &fail(), SECOND, now), None);
+        let rules = HealthSpec {
+            require: Require::Any,
+            ..HealthSpec::default()
+        };
+        let mut any = case(Health::Checking, 2, rules);
+        assert_eq!(any.observe(0, &fail(), SECOND, now), None);
+        assert_eq!(health(any.observe(1, &pass(), SECOND, now)), Some(Health::Up));
+        assert_eq!(health(any.observe(1, &fail(), SECOND, now)), Some(Health::Down));
+    }
+
+    #[test]
+    fn who_flaps_is_held_down_until_time_is_over() {
+        let rules = HealthSpec {
+            flaps: Rules {
+                allowed: 1,
+                ..Rules::default()
+            },
+            ..HealthSpec::default()
+        };
+        let mut case = case(Health::Up, 1, rules);
+        let now = Instant::now();
+        assert_eq!(case.observe(0, &fail(), SECOND, now).unwrap().held, None);
+        assert_eq!(health(case.observe(0, &pass(), SECOND, now)), Some(Health::Up));
+        let turn = case.observe(0, &fail(), SECOND, now).unwrap();
+        assert_eq!(turn.held, Some((SECOND, 2)));
+        assert_eq!(case.due(now), None);
+        assert_eq!(case.observe(0, &pass(), SECOND, now), None);
+        assert_eq!(case.due(now), Some(now + SECOND));
+        assert_eq!(case.tick(now), None);
+        let turn = case.tick(now + SECOND).unwrap();
+        assert_eq!(
+            (turn.health, turn.reason.as_str()),
+            (Health::Up, "no longer held down")
+        );
+    }
+
+    #[test]
+    fn weight_grows_after_a_recovery_and_not_at_first() {
+        let rules = HealthSpec {
+            slow_start: SECOND * 10,
+            ..HealthSpec::default()
+        };
+        let now = Instant::now();
+        let mut first = case(Health::Checking, 1, rules);
+        first.observe(0, &pass(), SECOND, now);
+        assert_eq!((first.share(now), first.due(now)), (100, None));
+        let mut case = case(Health::Down, 1, rules);
+        case.observe(0, &pass(), SECOND, now);
+        let mut shares = vec![case.share(now)];
+        let mut at = now;
+        while let Some(due) = case.due(at) {
+            assert!(due > at);
+            at = due;
+            shares.push(case.share(at));
+        }
+        assert_eq!(shares, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+        assert!(at >= now + SECOND * 9 && at < now + SECOND * 10);
+    }
+
+    #[test]
+    fn wishes_stay_until_they_are_taken_back() {
+        let now = Instant::now();
+        let mut case = case(Health::Up, 1, HealthSpec::default());
+        let half = Wish {
+            weight: Some(50),
+            admin: Some(Admin::Drain),
+            ..Wish::default()
+        };
+        assert_eq!(case.observe(0, &wishes(half), SECOND, now), None);
+        assert_eq!((case.share(now), case.wish().admin), (50, Some(Admin::Drain)));
+        let down = Wish {
+            stand: Some(Stand::Down),
+            reason: Some("disk full".into()),
+            ..Wish::default()
+        };
+        let turn = case.observe(0, &wishes(down), SECOND, now).unwrap();
+        assert_eq!(
+            (turn.health, turn.reason.as_str()),
+            (Health::Down, "its agent says down: disk full")
+        );
+        assert!(case.is_down_for_sure());
+        assert_eq!(case.share(now), 50);
+        let up = Wish {
+            stand: Some(Stand::Up),
+            ..Wish::default()
+        };
+        assert_eq!(
+            health(case.observe(0, &wishes(up), SECOND, now)),
+            Some(Health::Up)
+        );
+    }
+
+    #[test]
+    fn a_silence_may_be_ours_and_a_refusal_is_not() {
+        let now = Instant::now();
+        let mut case = case(Health::Up, 1, HealthSpec::default());
+        case.observe(0, &fail(), SECOND, now);
+        assert!(!case.is_down_for_sure());
+        let refused = Err(ProbeError::refusal("connect: connection refused"));
+        case.observe(0, &refused, SECOND, now);
+        assert!(case.is_down_for_sure());
+    }
+}

@@ -1,0 +1,255 @@
+//! The exec check: runs a command; exit code 0 passes.
+//!
+//! A command has a process group of its own, and nothing of the group outlives the probe: not when the command leaves something in the
+//! background, not at the timeout, not when nobody waits for the probe any more. (What moves to another group is on its own.)
+//!
+//! Reading order: here whose turn it is and what an exit means, `group` (start and end), `output`.
+
+mod group;
+mod output;
+
+use std::{
+    os::unix::process::ExitStatusExt as _, process::ExitStatus, sync::LazyLock, thread, time::Instant,
+};
+
+use tokio::sync::Semaphore;
+
+use super::{Answer, ProbeError, Question, excerpt::excerpt};
+use group::Group;
+
+static TURNS: LazyLock<Turns> = LazyLock::new(|| {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    Turns::new((2 * cores).max(4))
+});
+
+/// How many commands may run at once. A check that takes its time must not take the host.
+struct Turns {
+    all: usize,
+    free: Semaphore,
+}
+
+impl Turns {
+    fn new(all: usize) -> Self {
+        let free = Semaphore::new(all);
+        Self { all, free }
+    }
+
+    fn none(&self) -> ProbeError {
+        let all = self.all;
+        ProbeError::ours(format!(
+            "no turn: {all} commands run already, which is the most: raise interval and timeout"
+        ))
+    }
+}
+
+/// Runs the command once.
+pub async fn probe(
+    question: Question<'_>,
+    command: &[String],
+    so_far: &mut Option<ProbeError>,
+) -> Result<Answer, ProbeError> {
+    run(question, command, &TURNS, so_far).await
+}
+
+async fn run(
+    question: Question<'_>,
+    command: &[String],
+    turns: &'static Turns,
+    so_far: &mut Option<ProbeError>,
+) -> Result<Answer, ProbeError> {
+    *so_far = Some(turns.none());
+    let asked = Instant::now();
+    let turn = turns.free.acquire().await.map_err(|_| turns.none())?;
+    // What is left of the time would be too short for others than the quick.
+    let waited = asked.elapsed();
+    *so_far = (waited > question.timeout / 10).then(|| {
+        let waited = waited.as_millis();
+        ProbeError::ours(format!(
+            "had its turn only after {waited} ms, and has not ended in time"
+        ))
+    });
+    let (mut group, mut output) = Group::start(question, command, turn)?;
+    let status = group.ended(&mut output).await;
+    let status = status.map_err(|error| ProbeError::ours(format!("wait for the command: {error}")))?;
+    judge(status, &excerpt(&output.kept))
+}
+
+fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
+    let ended = match (status.code(), status.signal()) {
+        (Some(0), _) => {
+            let said = (!line.is_empty()).then(|| line.to_owned());
+            return Ok(Answer { said, wish: None });
+        }
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => status.to_string(),
+    };
+    Err(ProbeError::answer(if line.is_empty() {
+        ended
+    } else {
+        format!("{ended}: {line}")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    use tempfile::TempDir;
+    use tokio::time::{sleep, timeout};
+
+    use super::{
+        super::{Who, backend::*},
+        *,
+    };
+    use crate::config::CheckKind;
+
+    fn shell(script: &str) -> CheckKind {
+        CheckKind::Exec {
+            command: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+        }
+    }
+
+    async fn sh(script: &str) -> Result<Answer, ProbeError> {
+        ask(&shell(script), "[2001:db8::1]:80".parse().unwrap()).await
+    }
+
+    /// Waits until the process whose id a script has written there is gone, or a zombie that waits for somebody else.
+    fn gone(file: &Path) -> bool {
+        let pid = fs::read_to_string(file).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let until = Instant::now() + LONG;
+        while Instant::now() < until {
+            match fs::read_to_string(&stat) {
+                Ok(stat) if !stat.contains(") Z ") => thread::sleep(Duration::from_millis(10)),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    async fn written(file: &Path) {
+        let there = async {
+            while fs::read_to_string(file).unwrap_or_default().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LONG, there).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn exit_codes_and_first_lines() {
+        assert_eq!(sh("exit 0").await, Ok(Answer::default()));
+        assert_eq!(sh("echo; echo fine; echo more").await, Ok(Answer::said("fine")));
+        let failed = |error: Result<Answer, ProbeError>| {
+            let error = error.unwrap_err();
+            assert!(!error.is_ours() && !error.is_silence(), "{error}");
+            error.to_string()
+        };
+        assert_eq!(failed(sh("exit 3").await), "exit code 3");
+        assert_eq!(
+            failed(sh("echo disk full >&2; exit 3").await),
+            "exit code 3: disk full"
+        );
+        assert_eq!(failed(sh("kill -9 $$").await), "ended by signal 9");
+        let missing = CheckKind::Exec {
+            command: vec!["/nowhere/check".into()],
+        };
+        let error = ask(&missing, "127.0.0.1:1".parse().unwrap()).await.unwrap_err();
+        assert!(error.is_ours());
+        assert!(
+            error.to_string().starts_with("cannot run \"/nowhere/check\": "),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_what_it_is_about() {
+        let script = "test -z \"$CARGO_MANIFEST_DIR$HOME\" && test -n \"$PATH\" && cat && \
+                      echo $XLB_SERVICE $XLB_BACKEND $XLB_ADDRESS $XLB_PORT";
+        assert_eq!(sh(script).await, Ok(Answer::said("web b1 2001:db8::1 80")));
+    }
+
+    #[tokio::test]
+    async fn a_long_output_is_read_to_its_end() {
+        let much = "i=0; while [ $i -lt 3000 ]; do echo '0123456789012345678901234567890123456789012345678'; \
+                    i=$((i+1)); done; exit 4";
+        let error = sh(much).await.unwrap_err().to_string();
+        assert!(error.starts_with("exit code 4: 0123456789"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_left_in_the_background_ends_with_the_leader() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; echo done", file.display());
+        let start = Instant::now();
+        assert_eq!(sh(&script).await, Ok(Answer::said("done")));
+        assert!(start.elapsed() < LONG, "it holds the pipe, and is not waited for");
+        assert!(gone(&file));
+    }
+
+    #[tokio::test]
+    async fn the_timeout_ends_the_whole_group() {
+        let dir = TempDir::new().unwrap();
+        let (file, child) = (dir.path().join("pid"), dir.path().join("child"));
+        let script = format!(
+            "trap '' TERM INT HUP; sleep 1000 & echo $! > {}; echo $$ > {}; wait",
+            child.display(),
+            file.display()
+        );
+        let target = "127.0.0.1:1".parse().unwrap();
+        let error = ask_for(&shell(&script), target, 2 * SHORT).await.unwrap_err();
+        assert_eq!(error, ProbeError::timeout(2 * SHORT));
+        assert!(gone(&file) && gone(&child));
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_dropped_leaves_nothing() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let task = tokio::spawn(async move { sh(&script).await });
+        written(&file).await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert!(gone(&file));
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_turn_says_so_and_it_is_our_fault() {
+        let turns: &'static Turns = Box::leak(Box::new(Turns::new(1)));
+        let run = async |script: &str, time: Duration| {
+            let kind = shell(script);
+            let CheckKind::Exec { command } = &kind else {
+                unreachable!()
+            };
+            let question = Question {
+                kind: &kind,
+                target: "127.0.0.1:1".parse().unwrap(),
+                timeout: time,
+                who: &Who::default(),
+                way: None,
+            };
+            let mut so_far = None;
+            match timeout(time, run(question, command, turns, &mut so_far)).await {
+                Ok(result) => result,
+                Err(_) => Err(so_far.unwrap_or_else(|| ProbeError::timeout(time))),
+            }
+        };
+        let (long, second) = tokio::join!(run("sleep 1000", 2 * SHORT), run("exit 0", SHORT));
+        assert_eq!(long, Err(ProbeError::timeout(2 * SHORT)));
+        let second = second.unwrap_err();
+        assert!(second.is_ours());
+        assert!(
+            second.to_string().starts_with("no turn: 1 commands run already"),
+            "{second}"
+        );
+        // The turn is given back.
+        assert_eq!(run("exit 0", LONG).await, Ok(Answer::default()));
+    }
+}

@@ -1,0 +1,193 @@
+//! A kept connection: its end is noticed at once, not at the next interval.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{net::TcpStream, time::sleep};
+
+use super::{ProbeError, Target, socket};
+
+/// What a backend that talks may have waiting here. The kernel doubles it, and would let it grow to megabytes of its own accord.
+const WAITING: u32 = 16 * 1024;
+/// Between two looks at what a backend sends: at most twenty a second, whatever it sends.
+const PAUSE: Duration = Duration::from_millis(50);
+/// TCP counts keepalive times in seconds.
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+/// The most that Linux takes (`MAX_TCP_KEEPIDLE`).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// A connection that is kept.
+#[derive(Debug)]
+pub struct Held {
+    stream: TcpStream,
+    since: Instant,
+}
+
+impl Held {
+    /// Connects. A host that vanishes later without a word is noticed after about three times `timeout`, but not before two seconds.
+    ///
+    /// # Errors
+    /// When that fails; the time it may take is the caller's to bound.
+    pub async fn connect(target: Target<'_>, timeout: Duration) -> Result<Self, ProbeError> {
+        let set = |socket: &tokio::net::TcpSocket| {
+            // Before the connection is there: it is what is announced as the window.
+            socket.set_recv_buffer_size(WAITING)?;
+            keep_alive(&SockRef::from(socket), timeout)
+        };
+        let stream = socket::connect_with(target, set).await?;
+        let since = Instant::now();
+        Ok(Self { stream, since })
+    }
+
+    /// Waits for the connection's end, and says what it was.
+    pub async fn ended(&mut self) -> ProbeError {
+        loop {
+            let count = match self.stream.readable().await {
+                Ok(()) => self.throw_away(),
+                Err(error) => Err(error),
+            };
+            match count {
+                Ok(0) => return ProbeError::answer(format!("closed by the backend after {}", self.age())),
+                Ok(_) => sleep(PAUSE).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return self.broken(&error),
+            }
+        }
+    }
+
+    /// Reads all that may be waiting, once.
+    fn throw_away(&self) -> io::Result<usize> {
+        let mut sink = [0; 2 * WAITING as usize];
+        self.stream.try_read(&mut sink)
+    }
+
+    fn broken(&self, error: &io::Error) -> ProbeError {
+        let age = self.age();
+        match error.kind() {
+            io::ErrorKind::ConnectionReset => ProbeError::refusal(format!("connection reset after {age}")),
+            io::ErrorKind::TimedOut => ProbeError::silence(format!("no answer to keepalive after {age}")),
+            _ => ProbeError::io(&format!("connection lost after {age}"), error),
+        }
+    }
+
+    fn age(&self) -> String {
+        format!("{:.1}s", self.since.elapsed().as_secs_f64())
+    }
+}
+
+/// An idle connection is asked after `timeout` and again after each further one. It is over when nothing has come for three of them: that
+/// is what TCP_USER_TIMEOUT is for keepalive too (tcp(7)), and it ends the count of unanswered ones.
+fn keep_alive(socket: &SockRef<'_>, timeout: Duration) -> io::Result<()> {
+    let each = timeout.clamp(KEEPALIVE_MIN, KEEPALIVE_MAX);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(each).with_interval(each))?;
+    socket.set_tcp_user_timeout(Some(timeout * 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockFilter;
+    use tokio::time::timeout;
+
+    use super::{super::backend::*, *};
+
+    async fn held(server: &Tcp) -> Held {
+        Held::connect(server.address.into(), Duration::from_millis(500))
+            .await
+            .unwrap()
+    }
+
+    async fn end(held: &mut Held) -> ProbeError {
+        timeout(LONG, held.ended()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_close_and_a_reset_are_told_apart() {
+        let closing = Tcp::serve(|stream| async move {
+            sleep(Duration::from_millis(100)).await;
+            drop(stream);
+        })
+        .await;
+        let error = end(&mut held(&closing).await).await;
+        assert!(
+            error.to_string().starts_with("closed by the backend after "),
+            "{error}"
+        );
+        assert!(!error.is_refusal() && !error.is_silence());
+
+        let resetting = Tcp::serve(|stream| async move { reset(stream) }).await;
+        let error = end(&mut held(&resetting).await).await;
+        assert!(
+            error.to_string().starts_with("connection reset after "),
+            "{error}"
+        );
+        assert!(error.is_refusal());
+
+        let refusing = Refusing::tcp();
+        let error = Held::connect(refusing.address.into(), LONG).await.unwrap_err();
+        assert_eq!(error.to_string(), "connect: connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_connection_lasts_while_nothing_happens_to_it() {
+        let server = Tcp::serve(|mut stream| async move {
+            slowly(&mut stream, b"hello").await;
+            hang(stream).await;
+        })
+        .await;
+        let mut held = held(&server).await;
+        timeout(SHORT, held.ended()).await.unwrap_err();
+        // Also across keepalives that are answered, and also when waited for anew.
+        timeout(Duration::from_secs(3), held.ended()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_thrown_away_in_bounds_and_the_end_is_seen_behind_it() {
+        let (tx, rx) = std::sync::mpsc::channel();
+        let server = Tcp::serve(move |mut stream| {
+            let tx = tx.clone();
+            async move {
+                let mut sent = 0_u64;
+                let until = Instant::now() + SHORT;
+                while Instant::now() < until {
+                    let piece = timeout(Duration::from_millis(10), stream.writable()).await;
+                    if piece.is_ok() {
+                        sent += stream.try_write(&[b'.'; 4096]).unwrap_or(0) as u64;
+                    }
+                    tokio::task::yield_now().await;
+                }
+                tx.send(sent).unwrap();
+                say(&mut stream, b"bye").await;
+            }
+        })
+        .await;
+        let error = end(&mut held(&server).await).await;
+        assert!(error.to_string().starts_with("closed by the backend"), "{error}");
+        // It was read on and on, and slowly: twenty times 32 KiB a second, and what the other side's buffers hold.
+        let sent = rx.recv().unwrap();
+        assert!((20_000..8_000_000).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_vanishes_is_noticed() {
+        let server = Tcp::serve(|stream| async move {
+            // Its kernel hears nothing more of this connection.
+            let nothing = [SockFilter::new(0x06, 0, 0, 0)];
+            SockRef::from(&stream).attach_filter(&nothing).unwrap();
+            std::future::pending::<()>().await;
+            drop(stream);
+        })
+        .await;
+        let start = Instant::now();
+        let error = end(&mut held(&server).await).await;
+        assert!(
+            error.to_string().starts_with("no answer to keepalive after "),
+            "{error}"
+        );
+        assert!(error.is_silence());
+        assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+        assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,276 @@
+//! Probes through the data path: out of their namespace in the form that their backend would get a client's packet in, and the answers
+//! back in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use lb_common::{
+    backend::{BackendState, BackendWord},
+    outcome::Outcome,
+};
+use xlb::datapath::probing::Probes;
+use xlb_tests::preflight;
+
+use crate::{
+    model::{DROP, PASS, REDIRECT, TX},
+    rig::{
+        Rig,
+        door::{Asking, INSIDE_MAC, OUTSIDE_MAC},
+    },
+    table::expect,
+    wire::{ACK, Frame, SYN, SYN_ACK, protocol, read, tcp, udp},
+    world::{
+        World,
+        lanes::{Lane, NARROW_TCP_PORT, NARROW_UDP_PORT, TCP_PORT, UDP_PORT},
+        standard::{self, INGRESS},
+    },
+};
+
+const PORT: u16 = 61_234;
+
+fn inside(v4: bool) -> IpAddr {
+    if v4 {
+        [169, 254, 0, 2].into()
+    } else {
+        [0xfdaa, 0, 0, 0, 0, 0, 0, 2].into()
+    }
+}
+
+/// A probe of a backend on the near way, or of one on the far one.
+fn asking(rig: &Rig, lane: &Lane, (near, protocol): (bool, u8)) -> Asking {
+    let service = if near { lane.wide } else { lane.narrow };
+    let port = match (near, protocol) {
+        (true, protocol::TCP) => TCP_PORT,
+        (true, _) => UDP_PORT,
+        (false, protocol::TCP) => NARROW_TCP_PORT,
+        (false, _) => NARROW_UDP_PORT,
+    };
+    let id = *rig.world.members(service).last().unwrap();
+    let backend = rig.world.backend(id);
+    let vip = lane.at(port);
+    let server = match (lane.mode.translates(), backend.port) {
+        (false, _) => vip,
+        (true, 0) => SocketAddr::new(backend.addr, port),
+        (true, port) => SocketAddr::new(backend.addr, port),
+    };
+    Asking {
+        protocol,
+        backend: id,
+        service,
+        vip,
+        server,
+        inside: inside(lane.is_v4()),
+        outside: rig.world.own_of(lane.is_v4()).unwrap(),
+        port: PORT,
+    }
+}
+
+fn packet(from: SocketAddr, to: SocketAddr, protocol: u8, flags: u8) -> Frame {
+    match protocol {
+        protocol::TCP => tcp(from, to, flags),
+        _ => udp(from, to, b"an odd probe!"),
+    }
+}
+
+/// Every probe of every lane, one after the other.
+fn each(world: World, play: impl Fn(&mut Rig, &mut Probes, &Asking, &str) -> Result<()>) -> Result<()> {
+    let (mut rig, mut probes) = Rig::with_door(world)?;
+    for lane in Lane::all() {
+        for near in [true, false] {
+            for protocol in [protocol::TCP, protocol::UDP] {
+                let asking = asking(&rig, &lane, (near, protocol));
+                let name = format!("{}, near {near}, protocol {protocol}", lane.name());
+                probes.put(&asking.key(), &asking.entry())?;
+                play(&mut rig, &mut probes, &asking, &name)?;
+                probes.remove(&asking.key())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_probe_gets_to_its_backend_as_a_clients_packet_would() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    for world in [standard::without_networks(), standard::world()] {
+        each(world, |rig, _, asking, name| {
+            let sent = packet(asking.inside(), asking.vip, asking.protocol, SYN);
+            let got = rig.leave(&sent.bytes())?;
+            assert_eq!(got.outcome, Outcome::ProbeSent, "{name}");
+            let translates = rig.world.service(asking.service).mode.translates();
+            let expected = if translates {
+                expect::forwarded(&rig.world, &sent, asking.backend, Some(asking.outside()))
+            } else {
+                // Behind a router that gives it its address outside.
+                let routed = packet(asking.outside(), asking.vip, asking.protocol, SYN);
+                expect::forwarded(&rig.world, &routed.ttl(sent.ip.ttl - 1), asking.backend, None)
+            };
+            let arrived = expect::settled(read::frame(&got.frame).unwrap());
+            assert_eq!(arrived, expect::settled(expected), "{name}");
+            let way = rig.world.backend(asking.backend).way;
+            let near = rig.world.ways[way as usize - 1].ifindex == INGRESS;
+            assert_eq!(got.action, if near { TX } else { REDIRECT }, "{name}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A backend that is down is what probes are for; one that has gone is another's.
+#[test]
+fn a_probe_asks_its_own_backend_whatever_its_state() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    each(standard::without_networks(), |rig, probes, asking, name| {
+        let sent = packet(asking.inside(), asking.vip, asking.protocol, SYN).bytes();
+        let way = rig.world.backend(asking.backend).way;
+        for (state, generation, outcome) in [
+            (BackendState::Drain, 1, Outcome::ProbeSent),
+            (BackendState::Down, 1, Outcome::ProbeSent),
+            (BackendState::Free, 1, Outcome::ProbeOver),
+            (BackendState::Up, 2, Outcome::ProbeOver),
+            (BackendState::Up, 1, Outcome::ProbeSent),
+        ] {
+            rig.set_word(asking.backend, BackendWord::new(state, way, generation));
+            let got = rig.leave(&sent)?;
+            assert_eq!(got.outcome, outcome, "{name} {state:?} {generation}");
+            assert_eq!(got.action == DROP, outcome == Outcome::ProbeOver, "{name}");
+        }
+        // Nor is a service that has its id since the probe's.
+        let mut entry = asking.entry();
+        entry.service += 1;
+        probes.put(&asking.key(), &entry)?;
+        assert_eq!(rig.leave(&sent)?.outcome, Outcome::ProbeOver, "{name}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_no_probe_does_not_leave() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    each(standard::without_networks(), |rig, _, asking, name| {
+        let (from, other) = (asking.inside(), |at: SocketAddr| {
+            SocketAddr::new(at.ip(), at.port() + 1)
+        });
+        let stranger = SocketAddr::new(standard::client(asking.vip.is_ipv4(), 7), PORT);
+        for (from, to) in [
+            (other(from), asking.vip),
+            (from, other(asking.vip)),
+            (stranger, asking.vip),
+        ] {
+            let got = rig.leave(&packet(from, to, asking.protocol, SYN).bytes())?;
+            assert_eq!((got.outcome, got.action), (Outcome::ProbeOver, DROP), "{name}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_answer_goes_back_into_the_namespace() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    for world in [standard::without_networks(), standard::world()] {
+        each(world, |rig, probes, asking, name| {
+            for tags in [&[][..], &[(0x8100, 7)]] {
+                let sent = packet(asking.server, asking.outside(), asking.protocol, SYN_ACK).tagged(tags);
+                let got = rig.run(&sent.bytes())?;
+                assert_eq!(
+                    (got.outcome, got.action),
+                    (Outcome::ProbeAnswered, REDIRECT),
+                    "{name}"
+                );
+                let mut expected =
+                    packet(asking.vip, asking.inside(), asking.protocol, SYN_ACK).ttl(sent.ip.ttl - 1);
+                (expected.to, expected.from) = (INSIDE_MAC, OUTSIDE_MAC);
+                assert_eq!(read::frame(&got.frame).unwrap(), expected, "{name}");
+            }
+            let late = packet(asking.server, asking.outside(), asking.protocol, ACK).bytes();
+            probes.remove(&asking.key())?;
+            let got = rig.run(&late)?;
+            assert_eq!((got.outcome, got.action), (Outcome::NotOurs, PASS), "{name}");
+            assert_eq!(got.frame, late, "{name}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The ports of probes are the host's like all others, but for what a probe waits for.
+#[test]
+fn what_no_probe_waits_for_is_the_kernels() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    for world in [standard::without_networks(), standard::world()] {
+        each(world, |rig, _, asking, name| {
+            let (outside, server) = (asking.outside(), asking.server);
+            let next = |at: SocketAddr| SocketAddr::new(at.ip(), at.port() - 1);
+            let stranger = SocketAddr::new(standard::client(asking.vip.is_ipv4(), 7), 4000);
+            let neighbour = standard::backend(asking.vip.is_ipv4(), 77, 9);
+            for (from, to) in [
+                (stranger, outside),
+                (next(server), outside),
+                (server, next(outside)),
+                (SocketAddr::new(neighbour, server.port()), outside),
+                (server, SocketAddr::new(neighbour, PORT)),
+                (stranger, SocketAddr::new(outside.ip(), 22)),
+            ] {
+                let sent = packet(from, to, asking.protocol, SYN).bytes();
+                let got = rig.run(&sent)?;
+                assert_eq!(
+                    (got.outcome, got.action),
+                    (Outcome::NotOurs, PASS),
+                    "{name} {from} {to}"
+                );
+                assert_eq!(got.frame, sent, "{name}");
+            }
+            // Where nobody probes, nothing is looked for.
+            let answer = packet(server, outside, asking.protocol, SYN_ACK).bytes();
+            rig.go_short();
+            assert_eq!(rig.run(&answer)?.outcome, Outcome::NotOurs, "{name}");
+            rig.probing();
+            assert_eq!(rig.run(&answer)?.outcome, Outcome::ProbeAnswered, "{name}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Clients are served as ever, while their backends are probed.
+#[test]
+fn clients_do_not_notice() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let (mut rig, _probes) = Rig::with_door(standard::without_networks())?;
+    for lane in Lane::all() {
+        // Also one whose port a probe could have.
+        for port in [4000, PORT] {
+            let sent = tcp(lane.client(port), lane.at(TCP_PORT), SYN).bytes();
+            let long = rig.run(&sent)?;
+            assert_eq!(long.outcome, Outcome::Forwarded, "{}", lane.name());
+            let short = rig.run(&sent)?;
+            assert_eq!(
+                (short.outcome, short.action),
+                (long.outcome, long.action),
+                "{}",
+                lane.name()
+            );
+            if !lane.mode.translates() {
+                continue;
+            }
+            let arrived = read::frame(&short.frame).unwrap();
+            for _ in 0..2 {
+                let back = tcp(arrived.destination(), arrived.source(), SYN_ACK).bytes();
+                assert_eq!(rig.run(&back)?.outcome, Outcome::Returned, "{}", lane.name());
+            }
+        }
+    }
+    Ok(())
+}
