@@ -1,0 +1,20 @@
+//! Health checks against real servers: how each type sees a backend live and die, what it calls each illness, and what becomes of
+//! pools when much fails at once.
+//!
+//! [`stage`] holds what most tests set up and ask, [`server`] a TCP server that behaves to order, [`grpc`] one of gRPC's, [`authority`]
+//! certificates, [`crowd`] many backends on few hosts, [`download`] a connection that is used all the time; every other file is one part of the story.
+
+mod authority;
+mod crowd;
+mod download;
+mod growth;
+mod grpc;
+mod illnesses;
+mod kinds;
+mod paths;
+mod pools;
+mod server;
+mod stage;
+mod stopped;
+mod storms;
+mod suffering;
