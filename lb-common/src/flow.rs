@@ -1,6 +1,6 @@
 //! A flow and its one hash.
 
-use crate::{addr::Addr, hash, map_struct, wire_enum};
+use crate::{addr::Addr, hash::Sip, map_struct, wire_enum};
 
 wire_enum! {
     /// Transport protocols that services are made of, numbered as in IP headers (IANA).
@@ -44,24 +44,38 @@ map_struct! {
 impl FlowKey {
     /// The keyed hash that chooses a slot. Balancers that share the key choose alike.
     ///
-    /// What is hashed is as long as what tells flows apart: 13 bytes of an IPv4 flow, of which an IPv4-mapped address has four, and
+    /// What is hashed is as long as what tells flows apart: 14 bytes of a flow to an IPv4 address, which has four of an IPv4-mapped one, and
     /// 37 of others.
     #[must_use]
     #[inline(always)]
     pub fn hash(&self, key: [u64; 2]) -> u64 {
-        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
-        let last = ports | u64::from(self.protocol & 0xff) << 32;
-        if self.source.is_v4() {
-            let addresses = pair(self.source.v4_word(), self.destination.v4_word());
-            return hash::siphash13::<1, 5>(key, [addresses], last);
+        self.hash_from(self.begun(key))
+    }
+
+    /// The hash as far as the destination has a say in it, which comes first: all flows of a VIP and port share it.
+    #[must_use]
+    #[inline(always)]
+    pub fn begun(&self, key: [u64; 2]) -> Sip {
+        let sip = Sip::new(key);
+        if self.destination.is_v4() {
+            let port = u32::from(self.destination_port) << 16 | self.protocol & 0xff;
+            return sip.word(pair(self.destination.v4_word(), port));
+        }
+        let [d0, d1, d2, d3] = self.destination.words();
+        sip.word(pair(d0, d1)).word(pair(d2, d3))
+    }
+
+    /// The hash of a flow to a destination of which this is the beginning.
+    #[must_use]
+    #[inline(always)]
+    pub fn hash_from(&self, begun: Sip) -> u64 {
+        let port = u64::from(self.source_port);
+        if self.destination.is_v4() {
+            return begun.end::<1, 6>(u64::from(self.source.v4_word()) << 16 | port);
         }
         let [s0, s1, s2, s3] = self.source.words();
-        let [d0, d1, d2, d3] = self.destination.words();
-        hash::siphash13::<4, 5>(
-            key,
-            [pair(s0, s1), pair(s2, s3), pair(d0, d1), pair(d2, d3)],
-            last,
-        )
+        let rest = u64::from(self.protocol & 0xff) << 32 | u64::from(self.destination_port) << 16 | port;
+        begun.word(pair(s0, s1)).word(pair(s2, s3)).end::<4, 5>(rest)
     }
 
     /// The key of its source alone, under a prefix.
@@ -131,9 +145,15 @@ mod tests {
     use super::*;
 
     fn flow(source: &str, port: u16) -> FlowKey {
+        let source: IpAddr = source.parse().unwrap();
+        let vip = if source.is_ipv4() {
+            "192.0.2.10"
+        } else {
+            "2001:db8::10"
+        };
         FlowKey {
-            source: source.parse::<IpAddr>().unwrap().into(),
-            destination: "192.0.2.10".parse::<IpAddr>().unwrap().into(),
+            source: source.into(),
+            destination: vip.parse::<IpAddr>().unwrap().into(),
             source_port: port.to_be(),
             destination_port: 80_u16.to_be(),
             protocol: Protocol::Tcp.number(),
@@ -150,6 +170,38 @@ mod tests {
         assert_ne!(hash, base.reversed().hash([1, 2]));
         assert_ne!(hash, FlowKey { protocol: 17, ..base }.hash([1, 2]));
         assert_ne!(hash, base.hash([1, 3]));
+        let flows = ["198.51.100.1", "2001:db8::1"].map(|source| flow(source, 4000));
+        for base in flows {
+            let other = |destination: &str| FlowKey {
+                destination: destination.parse::<IpAddr>().unwrap().into(),
+                ..base
+            };
+            let others = [
+                other("192.0.2.11"),
+                other("2001:db8::2"),
+                FlowKey {
+                    destination_port: 81_u16.to_be(),
+                    ..base
+                },
+                FlowKey { protocol: 17, ..base },
+                FlowKey {
+                    source_port: 1,
+                    ..base
+                },
+            ];
+            for other in others {
+                assert_ne!(base.hash([1, 2]), other.hash([1, 2]), "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn flows_of_one_destination_begin_alike() {
+        for sources in [["198.51.100.1", "203.0.113.9"], ["2001:db8::1", "2001:db8:1::9"]] {
+            let [one, other] = sources.map(|source| flow(source, 4000));
+            assert_eq!(one.begun([1, 2]), other.begun([1, 2]));
+            assert_eq!(other.hash_from(one.begun([1, 2])), other.hash([1, 2]));
+        }
     }
 
     #[test]

@@ -1,29 +1,47 @@
 //! The keyed hash of flows, and the steps from one hash to the next.
 
 /// SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", INDOCRYPT 2012; the 1-3 variant as in Linux and in
-/// Rust's own maps) over whole 64-bit words in native order and a last one of `LAST` bytes, of fewer than eight.
+/// Rust's own maps) somewhere in a message: over whole 64-bit words in native order so far.
 ///
 /// Keyed, so that nobody who does not know the key can aim flows at one backend.
-#[must_use]
-#[inline(always)]
-pub fn siphash13<const N: usize, const LAST: u64>(key: [u64; 2], words: [u64; N], last: u64) -> u64 {
-    const { assert!(LAST < 8, "a word of its own") };
-    let mut state = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    for word in words {
-        absorb(&mut state, word);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Sip([u64; 4]);
+
+impl Sip {
+    #[must_use]
+    #[inline(always)]
+    pub const fn new([k0, k1]: [u64; 2]) -> Self {
+        Self([
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ])
     }
-    // The length takes the place that the last word has left.
-    absorb(&mut state, last | ((N as u64 * 8 + LAST) & 0xff) << 56);
-    state[2] ^= 0xff;
-    round(&mut state);
-    round(&mut state);
-    round(&mut state);
-    state[0] ^ state[1] ^ state[2] ^ state[3]
+
+    /// Goes on with a whole word.
+    #[must_use]
+    #[inline(always)]
+    pub fn word(self, word: u64) -> Self {
+        let Self(mut state) = self;
+        absorb(&mut state, word);
+        Self(state)
+    }
+
+    /// The hash of a message of `WORDS` whole words and a last one of `LAST` bytes, of fewer than eight.
+    #[must_use]
+    #[inline(always)]
+    pub fn end<const WORDS: u64, const LAST: u64>(self, last: u64) -> u64 {
+        const { assert!(LAST < 8, "a word of its own") };
+        // The length takes the place that the last word has left.
+        let Self(mut state) = self.word(last | ((WORDS * 8 + LAST) & 0xff) << 56);
+        state[2] ^= 0xff;
+        round(&mut state);
+        round(&mut state);
+        round(&mut state);
+        state[0] ^ state[1] ^ state[2] ^ state[3]
+    }
 }
 
 /// The hash of the next attempt, for when the backend of this one cannot take the flow (splitmix64's finalizer: Steele,
@@ -85,8 +103,9 @@ mod tests {
             reference.write(&last);
             let [a, b, c, d, e] = last;
             let last = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
-            prop_assert_eq!(siphash13::<4, 0>(key, words, 0), whole);
-            prop_assert_eq!(siphash13::<4, 5>(key, words, last), reference.finish());
+            let sip = words.into_iter().fold(Sip::new(key), Sip::word);
+            prop_assert_eq!(sip.end::<4, 0>(0), whole);
+            prop_assert_eq!(sip.end::<4, 5>(last), reference.finish());
         }
 
         #[test]

@@ -2,7 +2,7 @@
 //! logic that needs no kernel and is tested here.
 //!
 //! Reading order: [`addr`] and [`flow`] (what a packet is known by), [`service`], [`backend`] and [`next_hop`] (where it
-//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`sign`] (what clients suffer), [`checksum`] and [`hash`]
+//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`], [`line`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`sign`] (what clients suffer), [`checksum`] and [`hash`]
 //! (arithmetic), [`probe`] (probes through the data path), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
 //!
 //! Byte order: addresses and ports are kept as they stand in the packet (network order); all other integers are native.
@@ -20,6 +20,7 @@ pub mod decap;
 pub mod flow;
 pub mod hash;
 pub mod limits;
+pub mod line;
 pub mod maps;
 pub mod next_hop;
 pub mod outcome;
@@ -37,4 +38,4 @@ pub mod written;
 
 /// Version of everything that outlives an agent in pinned maps: layouts, map types and the meaning of their bits. An agent
 /// adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;

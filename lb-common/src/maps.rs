@@ -48,6 +48,8 @@ pub const NEXT_HOPS: &str = "NEXT_HOPS";
 pub const FLOWS: &str = "FLOWS";
 /// Flows by the backend's packets: LRU hash of `FlowKey` to `Reply`.
 pub const REPLIES: &str = "REPLIES";
+/// What the short way knows of flows: array of `Line`, also mapped into the agent's memory.
+pub const LINES: &str = "LINES";
 /// Per-CPU array of `Count`, by `Outcome`.
 pub const OUTCOMES: &str = "OUTCOMES";
 /// Per-CPU array of `Traffic`, by service id.
@@ -89,6 +91,7 @@ pub const PINNED: &[&str] = &[
     NEXT_HOPS,
     FLOWS,
     REPLIES,
+    LINES,
     OUTCOMES,
     SERVICE_TRAFFIC,
     BACKEND_TRAFFIC,

@@ -23,6 +23,9 @@ map_struct! {
         pub bucket_mask: u32,
         /// Places for services that were found, a power of two, less one.
         pub found_mask: u32,
+        /// Lines of translated flows.
+        pub lines: u32,
+        pub _pad: u32,
     }
 }
 

@@ -59,6 +59,8 @@ static TRANSLATION: Global<Translation> = Global::new(Translation {
 static REMEMBERED: Global<Remembered> = Global::new(Remembered {
     bucket_mask: 0,
     found_mask: 0,
+    lines: 0,
+    _pad: 0,
 });
 
 #[unsafe(no_mangle)]

@@ -19,9 +19,9 @@ use crate::{
     backend::{self, Chosen},
     board, config, copy,
     frame::Frame,
-    loads, next_hop,
+    line, loads, next_hop,
     parse::Packet,
-    sign, source,
+    pick, sign, source,
     stage::{Stage, stages},
 };
 
@@ -59,7 +59,7 @@ fn go_on(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
 }
 
 #[inline(always)]
-fn goes_on(frame: &Frame, stage: &mut Stage) -> bool {
+fn goes_on(frame: &mut Frame, stage: &mut Stage) -> bool {
     let packet = &stage.packet;
     let Some(flow) = find(&packet.flow) else {
         return false;
@@ -88,8 +88,8 @@ fn goes_on(frame: &Frame, stage: &mut Stage) -> bool {
     }
     sign::of_flow(flow, stage.packet.tcp_flags, now);
     flow.last_seen = now;
-    if stage.packet.has_ports() {
-        step(flow, Side::Client, stage.packet.tcp_flags);
+    if stage.packet.has_ports() && step(flow, Side::Client, stage.packet.tcp_flags) {
+        line::forget(pick::hash_of_flow(frame, stage));
     }
     true
 }
@@ -191,6 +191,7 @@ fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     FLOWS
         .insert(stage.packet.flow, stage.flow, u64::from(BPF_ANY))
         .map_err(|_| Outcome::FlowTableFull)?;
+    line::forget(pick::hash_of_flow(frame, stage));
     loads::opened(stage.service.id, stage.chosen.id);
     Ok(())
 }
@@ -265,6 +266,12 @@ fn held(key: &FlowKey) -> Option<&'static Reply> {
     unsafe { REPLIES.get(*key) }
 }
 
+/// Whether answers with this key are known to be those of a flow. To look keeps their entry from being evicted.
+#[inline(always)]
+pub fn is_answered_by(flow: &FlowKey, key: &FlowKey) -> bool {
+    held(key).is_some_and(|reply| reply.flow == *flow)
+}
+
 /// Finds the flow that the packet answers: `stage.reply`.
 #[inline(always)]
 pub fn answers(stage: &mut Stage) -> bool {
@@ -290,7 +297,7 @@ pub fn answered(key: &FlowKey) -> Option<Reply> {
 ///
 /// A flow that was evicted is still answered: its reply entry says all that a rewrite needs.
 #[inline(always)]
-pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
+pub fn follow_reply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let reply = &stage.reply;
     let Some(flow) = find(&reply.flow) else {
         copy::zeros(&mut stage.came_by);
@@ -302,7 +309,9 @@ pub fn follow_reply(stage: &mut Stage) -> Result<(), Outcome> {
     (flow.last_seen, flow.reply_seen) = (stage.now, stage.now);
     if stage.packet.has_ports() {
         sign::of_answer(flow, stage.packet.tcp_flags);
-        step(flow, Side::Backend, stage.packet.tcp_flags);
+        if step(flow, Side::Backend, stage.packet.tcp_flags) {
+            line::forget(pick::hash_of_answered(frame, stage));
+        }
     }
     copy::value(&mut stage.came_by, &flow.client_hop);
     Ok(())
@@ -318,13 +327,13 @@ pub fn find_client_hop(stage: &mut Stage) {
 }
 
 /// Brings a flow's state up to date. Written only when it changes: most packets change nothing, and what is not written
-/// overwrites nothing that another CPU has just seen.
+/// overwrites nothing that another CPU has just seen. Whether it had a state in which flows have lines.
 #[inline(always)]
-fn step(flow: &mut Flow, side: Side, tcp_flags: u8) {
+fn step(flow: &mut Flow, side: Side, tcp_flags: u8) -> bool {
     let state = flow.state();
     let next = state.next(side, tcp_flags);
     if flow.state == u32::from(next.wire()) {
-        return;
+        return false;
     }
     flow.state = u32::from(next.wire());
     match (state.is_over(), next.is_over()) {
@@ -332,6 +341,7 @@ fn step(flow: &mut Flow, side: Side, tcp_flags: u8) {
         (true, false) => loads::opened(flow.service, flow.backend),
         _ => {}
     }
+    state == FlowState::Established
 }
 
 /// Writes the reply entry again if it was evicted: the two tables evict on their own. To look at it keeps it from being next.

@@ -24,6 +24,7 @@ mod forward;
 mod fragment;
 mod frame;
 mod l2;
+mod line;
 mod loads;
 mod next_hop;
 mod parse;

@@ -196,7 +196,7 @@ fn return_reply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         answer::error::time_exceeded(frame, stage)?;
         return sent(stage, Outcome::TtlAnswered, answer::BACK);
     }
-    flow::follow_reply(stage)?;
+    flow::follow_reply(frame, stage)?;
     stage.leaves_as = stage.reply.flow.reversed();
     match next_hop::to_client(frame, stage) {
         Err(Outcome::TooBig) => {

@@ -9,6 +9,7 @@ use lb_common::{
     addr::Addr,
     board::spread,
     flow::FlowKey,
+    hash::Sip,
     limits,
     maps::switches,
     outcome::Outcome,
@@ -48,6 +49,8 @@ pub struct Found {
     destination: Destination,
     /// What the short way may do for it.
     pub short: Short,
+    /// What the hashes of its flows begin with.
+    pub begun: Sip,
     pub service: Service,
 }
 
@@ -169,6 +172,7 @@ fn lookup(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     };
     if let Some(found) = destination.place() {
         (found.destination, found.short) = (destination, Short::of(&stage.service));
+        found.begun = stage.packet.flow.begun(config::hash_key());
         copy::value(&mut found.service, &stage.service);
     }
     Ok(())

@@ -146,7 +146,7 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
         return answered::forward(frame, plain, len);
     };
     if found.short.has(Short::BY_FLOW) {
-        return translated::forward(frame, plain, &found.service, len);
+        return translated::forward(frame, plain, found, len);
     }
     let may = match plain.opens {
         Opens::Later => found.short.has(Short::LATER_BY_SLOT),
@@ -157,7 +157,7 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
     if !may {
         return None;
     }
-    settled::forward(frame, plain, &found.service, len)
+    settled::forward(frame, plain, found, len)
 }
 
 /// Whether a source is surely no VIP.

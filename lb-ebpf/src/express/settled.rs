@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    backend, config,
+    backend,
     count::Inward,
     express::{ethernet, plain::Plain, sent, way},
     forward::{
@@ -19,6 +19,7 @@ use crate::{
     },
     frame::{Frame, Ipv4, Ipv6, Udp},
     parse::eth,
+    service::Found,
     sign, slots,
 };
 
@@ -31,8 +32,8 @@ struct Way<'a> {
 }
 
 #[inline(always)]
-pub fn forward(frame: &mut Frame, plain: &Plain, service: &Service, len: u64) -> Option<u32> {
-    let hash = plain.flow.hash(config::hash_key());
+pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Option<u32> {
+    let (service, hash) = (&found.service, plain.flow.hash_from(found.begun));
     let size = SlotBits::new(u32::from(service.slot_bits));
     let slot = slots::at(service.id, size, hash);
     if !slot.is_settled() || slot.size() != size {

@@ -1,6 +1,7 @@
 //! Flows that are translated, as long as their packets change nothing that is remembered of them.
 
 use lb_common::{
+    addr::Addr,
     conn::{Flow, FlowState, REPLY_IDLE},
     flow::{FlowKey, Protocol},
     service::{Service, service_flags},
@@ -13,44 +14,65 @@ use crate::{
     flow,
     forward::{self, fix_l4_check, rewrite_v4, rewrite_v6, write_ports},
     frame::{Frame, Ipv4, Ipv6},
+    line::{self, Place},
     next_hop,
     parse::eth,
+    service::Found,
 };
 
+/// What of a flow says where its packets go.
+struct Known {
+    backend: u32,
+    /// The backend's generation when the flow was opened.
+    generation: u32,
+    /// The source that the backend sees, if it is not the client's.
+    source: Addr,
+    source_port: u16,
+    /// Where this is from, unless it is from the flow's line.
+    entry: Option<Looked>,
+}
+
+/// An entry that was looked at.
+struct Looked {
+    flow: &'static mut Flow,
+    now: u64,
+    /// What its line is made with.
+    place: Place,
+    hash: u64,
+    hop: u32,
+}
+
 #[inline(always)]
-pub fn forward(frame: &mut Frame, plain: &Plain, service: &Service, len: u64) -> Option<u32> {
+pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Option<u32> {
     if !plain.is_quiet {
         return None;
     }
-    let flow = flow::find(&plain.flow)?;
-    let word = backend::word(flow.backend);
-    let now = clock::now();
-    if !goes_on(flow, service, now)
-        || !word.keeps_flow_of(flow.generation)
+    let service = &found.service;
+    let known = know(frame, plain, found)?;
+    let word = backend::word(known.backend);
+    if !word.keeps_flow_of(known.generation)
         || plain.flow.protocol == Protocol::Udp.number()
             && service.flags & service_flags::UDP_MOVES != 0
             && !word.takes_new_flows()
-        || !flow::translates(flow.mode)
-        || !next_hop::is_as_before(frame, &flow.client_hop)
     {
         return None;
     }
-    let backend = backend::fixed(flow.backend)?;
+    let backend = backend::fixed(known.backend)?;
     let egress = way(plain, service, word, 0)?;
     let mut leaves_as = plain.flow;
     leaves_as.destination = backend.addr;
     if backend.port != 0 {
         leaves_as.destination_port = backend.port;
     }
-    if !flow.source.is_none() {
-        (leaves_as.source, leaves_as.source_port) = (flow.source, flow.source_port);
+    if !known.source.is_none() {
+        (leaves_as.source, leaves_as.source_port) = (known.source, known.source_port);
     }
-    if flow.last_seen != now {
-        flow.last_seen = now;
+    if let Some(entry) = known.entry {
+        refresh(entry, plain, &leaves_as)?;
     }
     let packet = Inward {
         service: service.id,
-        backend: flow.backend,
+        backend: known.backend,
         bytes: len,
         opens_flow: false,
     };
@@ -59,18 +81,90 @@ pub fn forward(frame: &mut Frame, plain: &Plain, service: &Service, len: u64) ->
     Some(sent(frame, &packet, &leaves_as, egress))
 }
 
+/// Finds the packet's flow: by its line, as long as that is believed, else by its entry.
+#[inline(always)]
+fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<Known> {
+    let (now, hop) = (clock::now(), line::came_by(frame)?);
+    let (service, hash) = (&found.service, plain.flow.hash_from(found.begun));
+    let place = line::place(hash)?;
+    let line = place.read(hash);
+    if let Some(line) = &line
+        && now <= line.until
+    {
+        let is_tcp = plain.flow.protocol == Protocol::Tcp.number();
+        if line.hop != hop || !is_tcp && u32::from(line.service) != service.id {
+            return None;
+        }
+        if line.seen != now {
+            place.touch(now);
+        }
+        return Some(Known {
+            backend: line.backend,
+            generation: line.generation,
+            source: line.source,
+            source_port: line.source_port,
+            entry: None,
+        });
+    }
+    let flow = flow::find(&plain.flow)?;
+    // Packets that went by the line have told the entry nothing.
+    if let Some(line) = &line
+        && line.seen > flow.last_seen
+    {
+        flow.last_seen = line.seen;
+    }
+    if !goes_on(flow, service, now)
+        || !flow::translates(flow.mode)
+        || !next_hop::is_as_before(frame, &flow.client_hop)
+    {
+        return None;
+    }
+    Some(Known {
+        backend: flow.backend,
+        generation: flow.generation,
+        source: flow.source,
+        source_port: flow.source_port,
+        entry: Some(Looked {
+            flow,
+            now,
+            place,
+            hash,
+            hop,
+        }),
+    })
+}
+
 /// Whether a packet that begins and ends nothing is one of this flow, and leaves it as it is.
 #[inline(always)]
 fn goes_on(flow: &Flow, service: &Service, now: u64) -> bool {
-    let is_fresh = now.saturating_sub(flow.reply_seen) <= REPLY_IDLE;
     match flow.state() {
         // The client shows that it has got the answer.
         FlowState::Replied => false,
-        FlowState::Udp => {
-            is_fresh && flow.service == service.id && !flow.is_expired(now, &config::timeouts())
-        }
-        _ => is_fresh,
+        FlowState::Udp => flow.service == service.id && !flow.is_expired(now, &config::timeouts()),
+        _ => true,
     }
+}
+
+/// Brings the entry and the line of a flow up to date that a packet goes on with. None where its reply entry is gone: to make another one
+/// is left to the long way.
+#[inline(always)]
+fn refresh(entry: Looked, plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
+    let Looked {
+        flow,
+        now,
+        place,
+        hash,
+        hop,
+    } = entry;
+    if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
+        if !flow::is_answered_by(&plain.flow, &leaves_as.reversed()) {
+            return None;
+        }
+        flow.reply_seen = now;
+    }
+    flow.last_seen = now;
+    place.write(hash, flow, hop, now);
+    Some(())
 }
 
 /// Gives the packet other addresses and ports.

@@ -82,6 +82,23 @@ fn hash(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     Ok(())
 }
 
+/// The hash of all five parts of the packet's flow.
+#[inline(always)]
+pub fn hash_of_flow(frame: &mut Frame, stage: &mut Stage) -> u64 {
+    stage.key = stage.packet.flow;
+    // It always is.
+    let _made = of_part(frame, stage);
+    stage.key_hash
+}
+
+/// The same of the flow that the packet answers.
+#[inline(always)]
+pub fn hash_of_answered(frame: &mut Frame, stage: &mut Stage) -> u64 {
+    stage.key = stage.reply.flow;
+    let _made = of_part(frame, stage);
+    stage.key_hash
+}
+
 /// The hash of the part of the flow that a picker goes by.
 #[inline(always)]
 fn of_key(frame: &mut Frame, stage: &mut Stage, picker: Picker) -> Result<u64, Outcome> {

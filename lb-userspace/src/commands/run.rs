@@ -182,7 +182,7 @@ async fn run_on(
     let mut node = control::Node {
         started: Instant::now(),
         attached,
-        records: Some(Arc::new(Mutex::new(Records::open(pins)?))),
+        records: Some(Arc::new(Mutex::new(Records::open(pins, settings.hash_key)?))),
         loaded: control::lookup::Loaded {
             hash_key: settings.hash_key,
             timeouts: settings.timeouts,

@@ -10,6 +10,7 @@ pub mod bpf;
 pub mod cpus;
 pub mod flow_table;
 pub mod interfaces;
+pub mod lines;
 pub mod load;
 pub mod mapped;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use lb_common::{
     written::{Entry, WrittenFor, WrittenState},
 };
 
-use crate::datapath::{flow_table, pins::Pins, recall, sweep, written_table::WrittenTable};
+use crate::datapath::{flow_table, lines::Lines, pins::Pins, recall, sweep, written_table::WrittenTable};
 
 /// The tables, opened a second time: to walk them takes long and is done beside the control loop. Like a sweep, what is taken out here is
 /// only what nobody has changed meanwhile.
@@ -21,6 +21,7 @@ pub struct Records {
     replies: HashMap<MapData, FlowKey, Reply>,
     backends: Array<MapData, Backend>,
     written: WrittenTable,
+    lines: Lines,
     capacity: usize,
 }
 
@@ -82,11 +83,11 @@ pub struct Forgotten {
 }
 
 impl Records {
-    /// Opens the pinned tables.
+    /// Opens the pinned tables of a program whose flows are hashed under `hash_key`.
     ///
     /// # Errors
     /// When they are not there.
-    pub fn open(pins: &Pins) -> Result<Self> {
+    pub fn open(pins: &Pins, hash_key: [u64; 2]) -> Result<Self> {
         let open = |name| {
             let path = pins.map(name);
             MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))
@@ -98,6 +99,7 @@ impl Records {
             replies: Map::LruHashMap(open(maps::REPLIES)?).try_into()?,
             backends: Map::Array(open(maps::BACKENDS)?).try_into()?,
             written: WrittenTable::open(pins)?,
+            lines: Lines::open(pins, hash_key)?,
             capacity,
         })
     }
@@ -152,6 +154,7 @@ impl Records {
                 continue;
             }
             forgotten.translated += 1;
+            self.lines.forget(&client);
             if flow_table::is_active(&flow) {
                 self.written.unload(flow.backend, flow.service);
             }
@@ -184,13 +187,15 @@ impl Records {
 
     /// The flow of a key, if it is meant.
     fn meant(&self, client: &FlowKey, select: &Select) -> Result<Option<Flow>> {
-        let flow = recall::found(&self.flows, client).context("read the flows")?;
-        Ok(flow.filter(|flow| {
-            select.service.is_none_or(|service| flow.service == service)
-                && select
-                    .backend
-                    .is_none_or(|meant| (flow.backend, flow.generation) == meant)
-        }))
+        let Some(mut flow) = recall::found(&self.flows, client).context("read the flows")? else {
+            return Ok(None);
+        };
+        self.lines.tell(client, &mut flow);
+        let is_meant = select.service.is_none_or(|service| flow.service == service)
+            && select
+                .backend
+                .is_none_or(|meant| (flow.backend, flow.generation) == meant);
+        Ok(is_meant.then_some(flow))
     }
 
     /// What the backend of a flow answers it with.

@@ -7,7 +7,9 @@ use lb_common::{
     board,
     conn::{Flow, Fragment, FragmentKey, Reply},
     flow::FlowKey,
-    limits, maps,
+    limits,
+    line::Line,
+    maps,
     next_hop::{Egress, VlanDevice},
     outcome::Outcome,
     rate::SourceKey,
@@ -80,6 +82,8 @@ pub(super) fn remembered(capacity: Capacity) -> Remembered {
     Remembered {
         bucket_mask: (capacity.written / FEW).saturating_sub(1),
         found_mask: found(capacity) - 1,
+        lines: capacity.flows,
+        _pad: 0,
     }
 }
 
@@ -189,6 +193,7 @@ pub(super) fn all(capacity: Capacity, cpus: u32) -> Vec<Shape> {
         shape(maps::NEXT_HOPS, Array, index, size_of::<Egress>(), of_hops),
         shape(maps::FLOWS, LruHash, flow, size_of::<Flow>(), of_flows),
         shape(maps::REPLIES, LruHash, flow, size_of::<Reply>(), of_flows),
+        shape(maps::LINES, Array, index, size_of::<Line>(), of_flows),
         shape(
             maps::OUTCOMES,
             PerCpuArray,

@@ -3,7 +3,7 @@
 use std::{env, panic};
 
 use anyhow::{Context as _, Result};
-use lb_common::hash::siphash13;
+use lb_common::hash::Sip;
 use xlb_fuzz::{corpus, target};
 
 const CASES: u64 = 200_000;
@@ -54,7 +54,10 @@ struct Draws(u64, u64);
 impl Draws {
     fn below(&mut self, limit: usize) -> usize {
         self.1 += 1;
-        let drawn = siphash13::<2, 0>([0x786c_6266, 0x757a_7a21], [self.0, self.1], 0);
+        let drawn = Sip::new([0x786c_6266, 0x757a_7a21])
+            .word(self.0)
+            .word(self.1)
+            .end::<2, 0>(0);
         usize::try_from(drawn % limit.max(1) as u64).unwrap_or(0)
     }
 

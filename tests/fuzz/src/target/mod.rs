@@ -9,7 +9,7 @@ pub use error::error;
 pub use parse::parse;
 pub use translate::translate;
 
-use lb_common::{addr::Addr, flow::FlowKey, hash, next_hop::Vlans, outcome::Outcome};
+use lb_common::{addr::Addr, flow::FlowKey, hash::Sip, next_hop::Vlans, outcome::Outcome};
 
 use crate::{
     kernel::{self, LONGEST},
@@ -60,7 +60,7 @@ fn faultless(frame: &[u8], kind: Kind) -> Option<Stage> {
 fn send_somewhere(stage: &mut Stage, frame: &[u8]) {
     let seed = [u64::from(sum::residue(&[frame])), frame.len() as u64];
     let draw = |number: u64| {
-        let [a, b, c, d, e, f, g, h] = hash::siphash13::<1, 0>(seed, [number], 0).to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = Sip::new(seed).word(number).end::<1, 0>(0).to_ne_bytes();
         (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
     };
     let address = |number: u64| {

@@ -1,6 +1,7 @@
 //! What is remembered: flows stay where they are, whatever the pool does, unless their backend is gone.
 
 mod collisions;
+mod lines;
 mod pool;
 mod states;
 mod time;
@@ -159,6 +160,11 @@ impl Pool {
 /// The client's five-tuple.
 fn web_key(port: u16) -> Key {
     Key::between((CLIENT, port), (VIP, TCP_PORT), protocol::TCP)
+}
+
+/// The same of its datagrams.
+fn dns_key(port: u16) -> Key {
+    Key::between((CLIENT, port), (VIP, UDP_PORT), protocol::UDP)
 }
 
 /// A client port whose new flow goes to a server while all three share the table.

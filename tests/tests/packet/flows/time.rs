@@ -1,9 +1,17 @@
 //! What time does to flows: silence ends them, and eviction is made good.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use lb_common::{backend::BackendState, conn::Timeouts, outcome::Outcome};
+use lb_common::{
+    backend::BackendState,
+    conn::{REPLY_IDLE, Timeouts},
+    line::BELIEF,
+    outcome::Outcome,
+};
 use xlb_tests::preflight;
 
 use crate::{
@@ -52,7 +60,8 @@ fn an_evicted_reply_entry_comes_back_under_a_busy_client() -> Result<()> {
     let key = Key::between((server(number), BACKEND_PORT), (CLIENT, 4000), protocol::TCP);
     pool.rig.evict_reply(&key.in_maps())?;
     assert_eq!(pool.reply(number, 4000, ACK)?, Outcome::NotOurs);
-    for _ in 0..12 {
+    let busy = Instant::now();
+    while busy.elapsed() <= Duration::from_nanos(BELIEF + REPLY_IDLE) {
         sleep(Duration::from_millis(20));
         pool.send(4000, ACK)?;
     }

@@ -1,6 +1,7 @@
 //! The program under test, with a [`World`] in its maps.
 
 pub mod door;
+mod lines;
 mod maps;
 mod settings;
 mod written;
@@ -17,8 +18,10 @@ use lb_common::{
     backend::{BackendState, BackendWord},
     conn::{Flow, Fragment, FragmentKey, Reply, Timeouts},
     flow::FlowKey,
+    line::Line,
     maps::{
-        BACKEND_LOADS, FLOWS, FRAGMENTS, FRAGS_PROGRAM, PROGRAM, REPLIES, SERVICE_LOADS, WRITTEN, switches,
+        BACKEND_LOADS, FLOWS, FRAGMENTS, FRAGS_PROGRAM, LINES, PROGRAM, REPLIES, SERVICE_LOADS, WRITTEN,
+        switches,
     },
     outcome::Outcome,
     service::Service,
@@ -65,6 +68,8 @@ pub struct Rig {
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     /// What is written down, a word for each.
     written: MappedArray,
+    /// Lines of translated flows, word by word.
+    lines: MappedArray,
     /// Active flows, by backend and by service.
     loads: [MappedArray; 2],
     /// By id less one.
@@ -105,6 +110,7 @@ impl Rig {
             replies: open(REPLIES)?.try_into()?,
             fragments: open(FRAGMENTS)?.try_into()?,
             written: mapped::<Bucket>(&pins, WRITTEN)?,
+            lines: mapped::<Line>(&pins, LINES)?,
             loads: [
                 mapped::<u64>(&pins, BACKEND_LOADS)?,
                 mapped::<u64>(&pins, SERVICE_LOADS)?,
@@ -297,7 +303,7 @@ impl Rig {
         for key in keys(&self.fragments)? {
             self.fragments.remove(&key)?;
         }
-        let tables = self.loads.iter().chain([&self.written]);
+        let tables = self.loads.iter().chain([&self.written, &self.lines]);
         tables.for_each(|table| table.fill(std::iter::repeat_n(0, table.words())));
         self.settle()
     }

@@ -1,0 +1,102 @@
+//! Lines of translated flows: [`lb_common::line`]. Other CPUs may write the one in hand: it is read and written word by word, and is
+//! of a flow when its seal says so.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use lb_common::{
+    conn::Flow,
+    hash, limits,
+    line::{Line, WORDS, hop_print},
+};
+
+use crate::{
+    config,
+    frame::{Frame, Macs},
+};
+
+/// Mapped into the agent's memory as well, and so aligned to cache lines.
+#[btf_map]
+static LINES: Array<[u64; WORDS], { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Where a flow's line is.
+#[derive(Clone, Copy)]
+pub struct Place(*mut u64);
+
+/// Words of a line, by their place.
+const HASH: usize = offset_of!(Line, hash) / size_of::<u64>();
+const UNTIL: usize = offset_of!(Line, until) / size_of::<u64>();
+const SEEN: usize = offset_of!(Line, seen) / size_of::<u64>();
+
+/// The place of the line of a flow with this hash.
+#[inline(always)]
+pub fn place(hash: u64) -> Option<Place> {
+    let index = hash::slot(hash, config::remembered().lines);
+    LINES.get_ptr_mut(index).map(|line| Place(line.cast()))
+}
+
+impl Place {
+    /// The line that is there, if it is that of the hash.
+    #[inline(always)]
+    pub fn read(self, hash: u64) -> Option<Line> {
+        if self.load(HASH) != hash {
+            return None;
+        }
+        // SAFETY: an element of the map, whose words are integers. What other CPUs write meanwhile the seal tells.
+        let line = unsafe { self.0.cast::<Line>().read_volatile() };
+        line.is_of(hash).then_some(line)
+    }
+
+    /// Notes that a packet went by it. In another flow's line, which came meanwhile, that does no harm.
+    #[inline(always)]
+    pub fn touch(self, now: u64) {
+        self.store(SEEN, now);
+    }
+
+    /// Writes the line of a flow whose entry has just been looked at, unless it would be in the place of another's that is believed: of
+    /// several flows in one place the first keeps it for that long.
+    #[inline(always)]
+    pub fn write(self, hash: u64, flow: &Flow, hop: u32, now: u64) {
+        if self.load(HASH) != hash && self.load(UNTIL) >= now {
+            return;
+        }
+        if let Some(line) = Line::new(hash, flow, hop, now, &config::timeouts()) {
+            // SAFETY: as in `read`.
+            unsafe { self.0.cast::<Line>().write_volatile(line) };
+        }
+    }
+
+    #[inline(always)]
+    fn load(self, word: usize) -> u64 {
+        // SAFETY: one of the element's words.
+        let place = unsafe { self.0.add(word) };
+        // SAFETY: an aligned word that is written as a whole; a volatile read is one load of it.
+        unsafe { place.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(self, word: usize, value: u64) {
+        // SAFETY: one of the element's words.
+        let place = unsafe { self.0.add(word) };
+        // SAFETY: an aligned word of the map; a volatile write is one store of it.
+        unsafe { place.write_volatile(value) };
+    }
+}
+
+/// Forgets the line of a flow with this hash: its flow begins anew, with another backend perhaps.
+#[inline(always)]
+pub fn forget(hash: u64) {
+    if let Some(place) = place(hash)
+        && place.load(HASH) == hash
+    {
+        place.store(HASH, 0);
+        place.store(UNTIL, 0);
+    }
+}
+
+/// Of how a frame without tags came.
+#[inline(always)]
+pub fn came_by(frame: &Frame) -> Option<u32> {
+    let macs = frame.header::<Macs>(0)?;
+    Some(hop_print(macs.destination, macs.source, frame.ingress()))
+}

@@ -1,0 +1,52 @@
+//! Entries and lines of translated flows, looked at and made older.
+
+use anyhow::{Context as _, Result};
+use lb_common::{
+    flow::FlowKey,
+    hash,
+    line::{Line, WORDS},
+};
+use xlb::datapath::{Datapath as _, sweep};
+
+use super::{HASH_KEY, Rig};
+
+/// Words of a line, by their place.
+const HASH: usize = 0;
+const UNTIL: usize = std::mem::offset_of!(Line, until) / 8;
+const SEEN: usize = std::mem::offset_of!(Line, seen) / 8;
+
+impl Rig {
+    /// Takes away what a client's packets are known by, as eviction does.
+    pub fn evict_flow(&mut self, key: &FlowKey) -> Result<()> {
+        Ok(self.flows.remove(key)?)
+    }
+
+    /// Has the last packet that a flow's entry knows of be so long ago.
+    pub fn age_flow(&mut self, key: &FlowKey, silence: u64) -> Result<()> {
+        let mut flow = self.flow(key).context("no such flow")?;
+        flow.last_seen = sweep::now()?.saturating_sub(silence);
+        Ok(self.flows.insert(key, flow, 0)?)
+    }
+
+    /// The place of a flow's line.
+    pub fn line_place(&self, key: &FlowKey) -> usize {
+        let lines = u32::try_from(self.lines.words() / WORDS).unwrap();
+        hash::slot(key.hash(HASH_KEY), lines) as usize
+    }
+
+    /// When the last packet went by a flow's line, if it has one.
+    pub fn line(&self, key: &FlowKey) -> Option<u64> {
+        let first = self.line_place(key) * WORDS;
+        let is_its = self.lines.load(first + HASH) == key.hash(HASH_KEY);
+        is_its.then(|| self.lines.load(first + SEEN))
+    }
+
+    /// Has a flow's line be as if no packet had come for so long.
+    pub fn age_line(&self, key: &FlowKey, silence: u64) {
+        let first = self.line_place(key) * WORDS;
+        for word in [UNTIL, SEEN] {
+            let before = self.lines.load(first + word);
+            self.lines.store(first + word, before.saturating_sub(silence));
+        }
+    }
+}
