@@ -95,7 +95,8 @@ fn choose(frame: &mut Frame, stage: &mut Stage, probe: &Probe) -> Result<(), Out
     {
         return Err(Outcome::ProbeOver);
     }
-    service::find(frame, stage)?;
+    // The VIP, or that port of it, may have gone since.
+    service::find(frame, stage).map_err(|_| Outcome::ProbeOver)?;
     let word = backend::word(probe.backend);
     let is_same = word.state() != BackendState::Free && word.generation() == probe.generation;
     if stage.service.id != probe.service
