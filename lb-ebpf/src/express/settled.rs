@@ -47,7 +47,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, service: &Service, len: u64) ->
     let destination = backend::fixed(id)?.addr;
     let egress = way(plain, service, word, mode.overhead(destination.is_v4()))?;
     if plain.opens == Opens::First {
-        sign::syn(frame, plain.l4(), hash, id);
+        sign::syn(frame, plain.l4(), hash, (id, word));
     }
     let way = Way {
         service,
