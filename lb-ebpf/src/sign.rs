@@ -85,7 +85,7 @@ pub fn of_flow(flow: &Flow, tcp_flags: u8, now: u64) {
 /// Looks at a backend's packet in a translated flow, before the flow takes it.
 #[inline(always)]
 pub fn of_answer(flow: &Flow, tcp_flags: u8) {
-    if sign::is_refusal(flow.state(), tcp_flags) {
+    if sign::is_refusal(flow.state(), tcp_flags) && is_same(flow.backend, flow.generation) {
         add(flow.backend, |signs| signs.resets += 1);
     }
 }
@@ -97,12 +97,17 @@ pub fn of_error(frame: &Frame, stage: &Stage) {
     let Some(icmp) = frame.header::<Icmp>(usize::from(stage.packet.l4)) else {
         return;
     };
-    // The id may be another backend's by now.
     if sign::is_unreachable(stage.packet.is_v4(), icmp.kind[0], icmp.code[0])
-        && backend::word(reply.backend).generation() == reply.generation
+        && is_same(reply.backend, reply.generation)
     {
         add(reply.backend, |signs| signs.unreachables += 1);
     }
+}
+
+/// Whether an id is still the backend's that it was under this generation.
+#[inline(always)]
+fn is_same(backend: u32, generation: u32) -> bool {
+    backend::word(backend).generation() == generation
 }
 
 #[inline(always)]
