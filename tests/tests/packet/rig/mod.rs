@@ -1,6 +1,7 @@
 //! The program under test, with a [`World`] in its maps.
 
 pub mod door;
+mod lines;
 mod maps;
 mod settings;
 mod written;
