@@ -5,6 +5,7 @@
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
 use lb_common::{
     backend::BackendState,
+    flow::FlowKey,
     limits,
     outcome::Outcome,
     probe::{self, Probe, ProbeKey},
@@ -35,6 +36,12 @@ stages! {
 #[inline(always)]
 pub fn may_be_answer(packet: &Packet) -> bool {
     probe::is_port(packet.flow.destination_port) && !packet.is_fragment()
+}
+
+/// Whether a probe may wait for a packet: what is known by the same may still be another's.
+#[inline(always)]
+pub fn is_awaited(flow: &FlowKey) -> bool {
+    probe::is_port(flow.destination_port) && under(ProbeKey::of_answer(flow)).is_some()
 }
 
 #[inline(always)]
