@@ -30,8 +30,8 @@ pub const VLAN_DEVICES: u32 = 4_096;
 pub const SOURCES: u32 = 16;
 /// Source ports tried for a flow before it is refused.
 pub const SOURCE_PORT_TRIES: u32 = 64;
-/// Probes through the data path that are under way: as many as they have ports, by protocol and family.
-pub const PROBES: u32 = 4 * (crate::probe::LAST_PORT as u32 - crate::probe::FIRST_PORT as u32 + 1);
+/// Keys of probes through the data path that are under way, or whose ports rest: one for each, two where the mode translates.
+pub const PROBES: u32 = 1 << 16;
 /// Slots tried for a flow before it is refused. With half of the weight down, the chance that all miss is 2^-32; the agent
 /// rebuilds a table in which more than half is down.
 pub const PICK_TRIES: u32 = 32;

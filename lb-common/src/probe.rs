@@ -2,23 +2,24 @@
 //!
 //! A probe's socket is in a network namespace of the agent's own, which has one door: a veth pair. What comes out of it is sent to one
 //! backend as a client's packet would be; what the backend answers goes back in. The socket's port is the same inside and outside, so one
-//! entry serves both ways.
+//! entry serves both ways where the VIP answers. Where the mode translates, the backend's own address does, and the probe has two.
 
-use crate::{addr::Addr, map_struct, next_hop::NextHop};
+use crate::{addr::Addr, flow::FlowKey, map_struct, next_hop::NextHop};
 
 /// Ports that probes have: above those that the kernel gives out by itself (`net.ipv4.ip_local_port_range` ends at 60999).
 pub const FIRST_PORT: u16 = 61_000;
 pub const LAST_PORT: u16 = u16::MAX;
 
 map_struct! {
-    /// Key of `PROBES`.
+    /// Key of `PROBES`. Ports in network order.
     pub struct ProbeKey {
-        /// Network order.
+        /// Who is asked, as the probe has it, or who answers, as it stands in the packet that comes here.
+        pub peer: Addr,
+        pub peer_port: u16,
+        /// The probe's own: one that no other probe of this peer has.
         pub port: u16,
         /// IP protocol number.
-        pub protocol: u16,
-        /// Of IP.
-        pub version: u32,
+        pub protocol: u32,
     }
 }
 
@@ -44,14 +45,27 @@ map_struct! {
 }
 
 impl ProbeKey {
+    /// Of a packet that a probe has sent, as it comes out of the namespace.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a protocol number")]
-    pub const fn new(port: u16, protocol: u32, is_v4: bool) -> Self {
+    pub const fn of_question(flow: &FlowKey) -> Self {
         Self {
-            port,
-            protocol: protocol as u16,
-            version: if is_v4 { 4 } else { 6 },
+            peer: flow.destination,
+            peer_port: flow.destination_port,
+            port: flow.source_port,
+            protocol: flow.protocol,
+        }
+    }
+
+    /// Of a packet that may answer one, as it comes from a backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_answer(flow: &FlowKey) -> Self {
+        Self {
+            peer: flow.source,
+            peer_port: flow.source_port,
+            port: flow.destination_port,
+            protocol: flow.protocol,
         }
     }
 }
@@ -66,6 +80,23 @@ pub const fn is_port(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_has_the_key_of_its_question() {
+        let question = FlowKey {
+            source: Addr::from_words([1, 2, 3, 4]),
+            destination: Addr::from_words([5, 6, 7, 8]),
+            source_port: FIRST_PORT.to_be(),
+            destination_port: 80_u16.to_be(),
+            protocol: 6,
+        };
+        let key = ProbeKey::of_question(&question);
+        assert_eq!(key, ProbeKey::of_answer(&question.reversed()));
+        // Another VIP's probe may have the same port.
+        let mut other = question;
+        other.destination_port = 81_u16.to_be();
+        assert_ne!(key, ProbeKey::of_question(&other));
+    }
 
     #[test]
     fn the_kernels_own_ports_are_no_probes() {

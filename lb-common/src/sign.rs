@@ -77,13 +77,15 @@ const TIME: u64 = (1 << TIME_BITS) - 1;
 /// taken its entry since.
 const UNIT_BITS: u32 = 20;
 
-/// What a SYN is known by: the hash of its flow, and its sequence number. A client that repeats it sends the same one; one that
-/// opens another connection from the same port does not.
+/// What a SYN is known by: the hash of its flow, its sequence number, and the backend that gets it, with its generation. A client that
+/// repeats it sends the same number; one that opens another connection from the same port does not. A SYN that another backend has left
+/// without an answer is no sign of the one that gets it now.
 #[must_use]
 #[inline(always)]
-pub const fn print(hash: u64, sequence: u32) -> u64 {
-    // Odd, as in `board::spread`: every bit of the number reaches the place and the fingerprint.
-    hash ^ (sequence as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+pub const fn print(hash: u64, sequence: u32, (backend, generation): (u32, u32)) -> u64 {
+    // Odd, as in `board::spread`: every bit of the numbers reaches the place or the fingerprint.
+    let backend = (generation as u64) << 32 | backend as u64;
+    hash ^ (sequence as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ backend.wrapping_mul(0xbb67_ae85_84ca_a73b)
 }
 
 impl Syn {
@@ -119,6 +121,8 @@ mod tests {
 
     const MILLISECOND: u64 = 1_000_000;
     const SECOND: u64 = 1000 * MILLISECOND;
+    /// Id and generation.
+    const BACKEND: (u32, u32) = (5, 1);
 
     /// Which of the SYNs of one connection, at these milliseconds, are repetitions.
     fn repeated(start: u64, at: &[u64]) -> std::vec::Vec<bool> {
@@ -148,18 +152,38 @@ mod tests {
 
     #[test]
     fn another_connection_has_its_own() {
-        let (first, _) = Syn::default().next(print(77, 1), SECOND);
+        let (first, _) = Syn::default().next(print(77, 1, BACKEND), SECOND);
         let first = first.unwrap();
-        assert!(first.next(print(77, 1), 2 * SECOND).1);
-        let (other, repeats) = first.next(print(77, 2), 2 * SECOND);
+        assert!(first.next(print(77, 1, BACKEND), 2 * SECOND).1);
+        let (other, repeats) = first.next(print(77, 2, BACKEND), 2 * SECOND);
         assert!(other.is_some() && !repeats);
-        assert!(!first.next(print(78, 1), 2 * SECOND).1);
+        assert!(!first.next(print(78, 1, BACKEND), 2 * SECOND).1);
+    }
+
+    #[test]
+    fn another_backend_has_left_nothing_unanswered() {
+        let (id, generation) = BACKEND;
+        let (first, _) = Syn::default().next(print(77, 1, BACKEND), SECOND);
+        for other in (1..4096).flat_map(|by| [(id + by, generation), (id, generation + by)]) {
+            // Even where both have the same place.
+            let known = |backend| {
+                (
+                    Syn::index(print(77, 1, backend)),
+                    print(77, 1, backend) << TIME_BITS,
+                )
+            };
+            assert_ne!(known(other), known(BACKEND), "{other:?}");
+        }
+        let moved = (id + 1, generation);
+        assert!(!first.unwrap().next(print(77, 1, moved), 2 * SECOND).1);
+        let renewed = (id, generation + 1);
+        assert!(!first.unwrap().next(print(77, 1, renewed), 2 * SECOND).1);
     }
 
     proptest! {
         #[test]
-        fn every_print_has_a_place(hash: u64, sequence: u32) {
-            prop_assert!(Syn::index(print(hash, sequence)) < SYNS);
+        fn every_print_has_a_place(hash: u64, sequence: u32, backend: u32, generation: u32) {
+            prop_assert!(Syn::index(print(hash, sequence, (backend, generation))) < SYNS);
         }
     }
 

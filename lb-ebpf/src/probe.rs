@@ -38,10 +38,16 @@ pub fn may_be_answer(packet: &Packet) -> bool {
     probe::is_port(packet.flow.destination_port) && !packet.is_fragment()
 }
 
+/// Whether a probe may wait for a packet: what is known by the same may still be another's.
+#[inline(always)]
+pub fn is_awaited(flow: &FlowKey) -> bool {
+    probe::is_port(flow.destination_port) && under(ProbeKey::of_answer(flow)).is_some()
+}
+
 #[inline(always)]
 fn let_in(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let flow = &stage.packet.flow;
-    let probe = of_port(flow.destination_port, flow).ok_or(Outcome::NotOurs)?;
+    let probe = under(ProbeKey::of_answer(flow)).ok_or(Outcome::NotOurs)?;
     if flow.destination != probe.outside
         || flow.source != probe.server
         || flow.source_port != probe.server_port
@@ -74,7 +80,7 @@ pub fn send(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     if !packet.is(Kind::Flow) || packet.is_fragment() || packet.problem().is_some() {
         return Err(Outcome::ProbeOver);
     }
-    let probe = of_port(packet.flow.source_port, &packet.flow).ok_or(Outcome::ProbeOver)?;
+    let probe = under(ProbeKey::of_question(&packet.flow)).ok_or(Outcome::ProbeOver)?;
     choose(frame, stage, probe)?;
     next_hop::to_backend(frame, stage)?;
     forward::check_fits(stage)?;
@@ -95,7 +101,8 @@ fn choose(frame: &mut Frame, stage: &mut Stage, probe: &Probe) -> Result<(), Out
     {
         return Err(Outcome::ProbeOver);
     }
-    service::find(frame, stage)?;
+    // The VIP, or that port of it, may have gone since.
+    service::find(frame, stage).map_err(|_| Outcome::ProbeOver)?;
     let word = backend::word(probe.backend);
     let is_same = word.state() != BackendState::Free && word.generation() == probe.generation;
     if stage.service.id != probe.service
@@ -138,10 +145,9 @@ fn set_source(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// The probe that has a port, among those of a flow's protocol and family.
+/// The probe that has a key.
 #[inline(always)]
-fn of_port(port: u16, flow: &FlowKey) -> Option<&'static Probe> {
-    let key = ProbeKey::new(port, flow.protocol, flow.source.is_v4());
+fn under(key: ProbeKey) -> Option<&'static Probe> {
     // SAFETY: an entry is not written again while it is there. One that is removed meanwhile may become another probe's, of which each
     // packet is compared with its addresses.
     unsafe { PROBES.get(key) }

@@ -3,6 +3,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
+    backend::BackendWord,
     conn::{Flow, FlowState},
     limits,
     sign::{self, Signs, Syn},
@@ -36,17 +37,20 @@ pub fn of_client(frame: &mut Frame, stage: &mut Stage) {
 
 #[inline(always)]
 fn look_at(frame: &mut Frame, stage: &mut Stage) -> Result<(), lb_common::outcome::Outcome> {
-    syn(frame, usize::from(stage.packet.l4), stage.hash, stage.chosen.id);
+    let (id, word) = (stage.chosen.id, stage.chosen.word);
+    syn(frame, usize::from(stage.packet.l4), stage.hash, (id, word));
     Ok(())
 }
 
-/// Looks whether the SYN with its TCP header at `l4`, of a flow with this hash, is a repetition: then it counts for the backend that it
-/// is about to be sent to.
+/// Looks whether the SYN with its TCP header at `l4`, of a flow with this hash, is a repetition of one that went to the same backend: then
+/// it counts for that.
 #[inline(always)]
-pub fn syn(frame: &Frame, l4: usize, hash: u64, backend: u32) {
-    if let Some(tcp) = frame.header::<Tcp>(l4)
-        && xlb_syn(sign::print(hash, u32::from_ne_bytes(tcp.sequence))) != 0
-    {
+pub fn syn(frame: &Frame, l4: usize, hash: u64, (backend, word): (u32, BackendWord)) {
+    let Some(tcp) = frame.header::<Tcp>(l4) else {
+        return;
+    };
+    let sequence = u32::from_ne_bytes(tcp.sequence);
+    if xlb_syn(sign::print(hash, sequence, (backend, word.generation()))) != 0 {
         add(backend, |signs| signs.repeated_syns += 1);
     }
 }
@@ -81,7 +85,7 @@ pub fn of_flow(flow: &Flow, tcp_flags: u8, now: u64) {
 /// Looks at a backend's packet in a translated flow, before the flow takes it.
 #[inline(always)]
 pub fn of_answer(flow: &Flow, tcp_flags: u8) {
-    if sign::is_refusal(flow.state(), tcp_flags) {
+    if sign::is_refusal(flow.state(), tcp_flags) && is_same(flow.backend, flow.generation) {
         add(flow.backend, |signs| signs.resets += 1);
     }
 }
@@ -93,12 +97,17 @@ pub fn of_error(frame: &Frame, stage: &Stage) {
     let Some(icmp) = frame.header::<Icmp>(usize::from(stage.packet.l4)) else {
         return;
     };
-    // The id may be another backend's by now.
     if sign::is_unreachable(stage.packet.is_v4(), icmp.kind[0], icmp.code[0])
-        && backend::word(reply.backend).generation() == reply.generation
+        && is_same(reply.backend, reply.generation)
     {
         add(reply.backend, |signs| signs.unreachables += 1);
     }
+}
+
+/// Whether an id is still the backend's that it was under this generation.
+#[inline(always)]
+fn is_same(backend: u32, generation: u32) -> bool {
+    backend::word(backend).generation() == generation
 }
 
 #[inline(always)]

@@ -21,7 +21,6 @@ use lb_common::{
     next_hop::{Egress, Vlans},
     outcome::Outcome,
     pick::Opens,
-    probe,
     service::Service,
 };
 
@@ -33,6 +32,7 @@ use crate::{
     frame::{Frame, Ipv4, Ipv6},
     next_hop,
     parse::{eth, ipv6},
+    probe,
     service::{Destination, Short},
     trace,
 };
@@ -126,9 +126,10 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
     let Some(found) = Destination::new(&plain.flow, board.epoch()).found() else {
         let switches = board.switches() & (switches::REPLIES | switches::NETWORKS | switches::PROBING);
         if switches != switches::REPLIES {
+            // Answers to probes go before those in flows of clients, as anybody can open one of those in our own name.
             if switches & switches::PROBING == 0
                 || switches & switches::NETWORKS != 0
-                || probe::is_port(plain.flow.destination_port)
+                || probe::is_awaited(&plain.flow)
             {
                 return None;
             }

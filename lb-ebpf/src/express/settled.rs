@@ -48,7 +48,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
     let destination = backend::fixed(id)?.addr;
     let egress = way(plain, service, word, mode.overhead(destination.is_v4()))?;
     if plain.opens == Opens::First {
-        sign::syn(frame, plain.l4(), hash, id);
+        sign::syn(frame, plain.l4(), hash, (id, word));
     }
     let way = Way {
         service,

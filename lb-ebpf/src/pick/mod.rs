@@ -25,7 +25,8 @@ stages! {
     /// Finds the backend of the flow that an ICMP error is about, as far as its slot or what is written down says: `stage.chosen`.
     ///
     /// # Errors
-    /// [`Outcome::ErrorUnknown`] where nobody has such a flow.
+    /// [`Outcome::NoBackend`] where nobody is up, [`Outcome::ErrorUnknown`] where those that are have no room for such a flow: then nobody
+    /// has it.
     pub fn of_quoted as xlb_error_flow = recall;
 
     /// Finds the backend for a new flow that is translated.
@@ -92,5 +93,9 @@ fn recall(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     stage.is_new = 0;
     // Errors say nothing of where their client's next flow should go.
     stage.service.affinity = 0;
-    choose::backend(frame, stage).map_err(|_| Outcome::NoBackend)
+    // That all are full is no matter of an error, which opens nothing.
+    choose::backend(frame, stage).map_err(|outcome| match outcome {
+        Outcome::Full => Outcome::ErrorUnknown,
+        other => other,
+    })
 }

@@ -1,9 +1,11 @@
 //! The kernel's side of probes through the data path: the program on the door of their namespace, and the table of what they are.
 
+use std::io;
+
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData},
+    maps::{HashMap, MapData, MapError},
     programs::{Xdp, XdpMode, xdp::XdpLinkId},
 };
 use lb_common::{
@@ -15,6 +17,20 @@ use crate::datapath::{
     bpf::{is_missing, take},
     load,
 };
+
+/// Of include/uapi/linux/bpf.h.
+const BPF_NOEXIST: u64 = 1;
+
+/// What came of an attempt to write a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    Done,
+    /// Another one has the key.
+    Taken,
+    /// The table is full.
+    Full,
+}
 
 /// The table `PROBES`.
 pub struct Probes(HashMap<MapData, ProbeKey, Probe>);
@@ -28,12 +44,22 @@ impl Probes {
         take(ebpf, maps::PROBES).map(Self)
     }
 
-    /// From now on packets of this probe are sent on, and its answers let in.
+    /// From now on packets of this probe that have this key are sent on, or let in, unless they are another's.
     ///
     /// # Errors
     /// When the kernel has no memory for it.
-    pub fn put(&mut self, key: &ProbeKey, probe: &Probe) -> Result<()> {
-        self.0.insert(key, probe, 0).context("write a probe")
+    pub fn put(&mut self, key: &ProbeKey, probe: &Probe) -> Result<Put> {
+        match self.0.insert(key, probe, BPF_NOEXIST) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Put::Taken)
+            }
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::ArgumentListTooLong =>
+            {
+                Ok(Put::Full)
+            }
+            put => put.map(|()| Put::Done).context("write a probe"),
+        }
     }
 
     /// # Errors

@@ -7,8 +7,9 @@ use anyhow::Result;
 use lb_common::{
     backend::{BackendState, BackendWord},
     outcome::Outcome,
+    service::{ForwardMode, ServiceKey},
 };
-use xlb::datapath::probing::Probes;
+use xlb::datapath::{Datapath as _, probing::Probes};
 use xlb_tests::preflight;
 
 use crate::{
@@ -74,15 +75,21 @@ fn packet(from: SocketAddr, to: SocketAddr, protocol: u8, flags: u8) -> Frame {
 
 /// Every probe of every lane, one after the other.
 fn each(world: World, play: impl Fn(&mut Rig, &mut Probes, &Asking, &str) -> Result<()>) -> Result<()> {
-    let (mut rig, mut probes) = Rig::with_door(world)?;
+    each_in(Rig::with_door(world)?, play)
+}
+
+fn each_in(
+    (mut rig, mut probes): (Rig, Probes),
+    mut play: impl FnMut(&mut Rig, &mut Probes, &Asking, &str) -> Result<()>,
+) -> Result<()> {
     for lane in Lane::all() {
         for near in [true, false] {
             for protocol in [protocol::TCP, protocol::UDP] {
                 let asking = asking(&rig, &lane, (near, protocol));
                 let name = format!("{}, near {near}, protocol {protocol}", lane.name());
-                probes.put(&asking.key(), &asking.entry())?;
+                asking.begin(&mut probes)?;
                 play(&mut rig, &mut probes, &asking, &name)?;
-                probes.remove(&asking.key())?;
+                asking.end(&mut probes)?;
             }
         }
     }
@@ -142,10 +149,113 @@ fn a_probe_asks_its_own_backend_whatever_its_state() -> Result<()> {
         // Nor is a service that has its id since the probe's.
         let mut entry = asking.entry();
         entry.service += 1;
-        probes.put(&asking.key(), &entry)?;
+        asking.end(probes)?;
+        asking.begin_as(probes, &entry)?;
         assert_eq!(rig.leave(&sent)?.outcome, Outcome::ProbeOver, "{name}");
         Ok(())
     })
+}
+
+#[test]
+fn a_probe_whose_vip_has_gone_is_over() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    each(standard::without_networks(), |rig, _, asking, name| {
+        let sent = packet(asking.inside(), asking.vip, asking.protocol, SYN).bytes();
+        assert_eq!(rig.leave(&sent)?.outcome, Outcome::ProbeSent, "{name}");
+        let key = ServiceKey {
+            vip: asking.vip.ip().into(),
+            port: asking.vip.port().to_be(),
+            protocol: asking.protocol.into(),
+            ..ServiceKey::default()
+        };
+        rig.datapath.remove_service(&key)?;
+        let got = rig.leave(&sent)?;
+        assert_eq!(
+            (got.outcome, got.action),
+            (Outcome::ProbeOver, DROP),
+            "{name}: no service"
+        );
+        if asking.vip.port() == NARROW_UDP_PORT {
+            // The lane's last one.
+            rig.datapath.remove_vip(&asking.vip.ip().into())?;
+            let got = rig.leave(&sent)?;
+            assert_eq!(
+                (got.outcome, got.action),
+                (Outcome::ProbeOver, DROP),
+                "{name}: no VIP"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// With the addresses on the wire, after the rewrite.
+#[test]
+fn its_packets_are_logged_as_they_leave() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let (mut rig, probes) = Rig::with_door_and_lines(standard::without_networks())?;
+    let mut lines = rig.logged()?;
+    each_in((rig, probes), |rig, _, asking, name| {
+        rig.leave(&packet(asking.inside(), asking.vip, asking.protocol, SYN).bytes())?;
+        rig.run(&packet(asking.server, asking.outside(), asking.protocol, SYN_ACK).bytes())?;
+        let line = |outcome: Outcome, from: IpAddr, to: IpAddr| {
+            format!(
+                "{}: {from} -> {to}, protocol {}, ",
+                outcome.name(),
+                asking.protocol
+            )
+        };
+        let expected = [
+            line(Outcome::ProbeSent, asking.outside, asking.server.ip()),
+            line(Outcome::ProbeAnswered, asking.vip.ip(), asking.inside),
+        ];
+        let said = lines.take();
+        assert_eq!(said.len(), 2, "{name}: {said:?}");
+        for (said, expected) in said.iter().zip(&expected) {
+            assert!(said.starts_with(expected), "{name}: {said} instead of {expected}");
+        }
+        Ok(())
+    })
+}
+
+/// The ports of probes are counted for each VIP and port of it, and for each backend where that answers.
+#[test]
+fn probes_of_others_may_have_the_same_port() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let (mut rig, mut probes) = Rig::with_door(standard::without_networks())?;
+    let all: Vec<Asking> = Lane::all()
+        .iter()
+        .flat_map(|lane| {
+            [
+                (true, protocol::TCP),
+                (true, protocol::UDP),
+                (false, protocol::TCP),
+            ]
+            .map(|which| asking(&rig, lane, which))
+        })
+        .collect();
+    for asking in &all {
+        asking.begin(&mut probes)?;
+    }
+    for asking in &all {
+        let sent = packet(asking.inside(), asking.vip, asking.protocol, SYN).bytes();
+        assert_eq!(rig.leave(&sent)?.outcome, Outcome::ProbeSent, "{asking:?}");
+        let answer = packet(asking.server, asking.outside(), asking.protocol, SYN_ACK).bytes();
+        let got = rig.run(&answer)?;
+        assert_eq!(got.outcome, Outcome::ProbeAnswered, "{asking:?}");
+        let arrived = read::frame(&got.frame).unwrap();
+        assert_eq!(
+            (arrived.source(), arrived.destination()),
+            (asking.vip, asking.inside())
+        );
+    }
+    Ok(())
 }
 
 #[test]
@@ -191,7 +301,7 @@ fn an_answer_goes_back_into_the_namespace() -> Result<()> {
                 assert_eq!(read::frame(&got.frame).unwrap(), expected, "{name}");
             }
             let late = packet(asking.server, asking.outside(), asking.protocol, ACK).bytes();
-            probes.remove(&asking.key())?;
+            asking.end(probes)?;
             let got = rig.run(&late)?;
             assert_eq!((got.outcome, got.action), (Outcome::NotOurs, PASS), "{name}");
             assert_eq!(got.frame, late, "{name}");
@@ -242,6 +352,38 @@ fn what_no_probe_waits_for_is_the_kernels() -> Result<()> {
     Ok(())
 }
 
+/// Anybody can open a flow in our own name, whose answers would come with all that a probe's answer comes with.
+#[test]
+fn a_flow_that_looks_like_a_probe_takes_none_of_its_answers() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let (mut rig, mut probes) = Rig::with_door(standard::without_networks())?;
+    for lane in Lane::all().iter().filter(|lane| lane.mode == ForwardMode::Nat) {
+        let name = lane.name();
+        let asking = asking(&rig, lane, (true, protocol::TCP));
+        rig.share(asking.service, &[asking.backend])?;
+        for flags in [SYN, ACK] {
+            let forged = tcp(asking.outside(), asking.vip, flags).bytes();
+            assert_eq!(rig.run(&forged)?.outcome, Outcome::Forwarded, "{name}");
+            let answer = tcp(asking.server, asking.outside(), SYN_ACK).bytes();
+            assert_eq!(
+                rig.run(&answer)?.outcome,
+                Outcome::Returned,
+                "{name}: the forger's"
+            );
+        }
+        asking.begin(&mut probes)?;
+        for flags in [SYN_ACK, ACK] {
+            let answer = tcp(asking.server, asking.outside(), flags).bytes();
+            let got = rig.run(&answer)?;
+            assert_eq!(got.outcome, Outcome::ProbeAnswered, "{name}: flags {flags}");
+        }
+        asking.end(&mut probes)?;
+    }
+    Ok(())
+}
+
 /// Clients are served as ever, while their backends are probed.
 #[test]
 fn clients_do_not_notice() -> Result<()> {
@@ -267,8 +409,10 @@ fn clients_do_not_notice() -> Result<()> {
             }
             let arrived = read::frame(&short.frame).unwrap();
             for _ in 0..2 {
-                let back = tcp(arrived.destination(), arrived.source(), SYN_ACK).bytes();
-                assert_eq!(rig.run(&back)?.outcome, Outcome::Returned, "{}", lane.name());
+                for flags in [SYN_ACK, ACK] {
+                    let back = tcp(arrived.destination(), arrived.source(), flags).bytes();
+                    assert_eq!(rig.run(&back)?.outcome, Outcome::Returned, "{}", lane.name());
+                }
             }
         }
     }

@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{outcome::Outcome, service::ForwardMode, sign::Signs};
+use lb_common::{
+    backend::{BackendState, BackendWord},
+    outcome::Outcome,
+    service::ForwardMode,
+    sign::Signs,
+};
 use xlb::datapath::Datapath as _;
 use xlb_tests::preflight;
 
@@ -213,6 +218,36 @@ fn nor_does_another_connection_from_the_same_port() -> Result<()> {
     })
 }
 
+/// Another one has left the first SYN without an answer: one before it, or one that had its id.
+#[test]
+fn nor_does_a_syn_that_comes_to_its_backend_for_the_first_time() -> Result<()> {
+    everywhere(DIRECT, |scene| {
+        for (port, is_long) in [(4000, false), (4001, true)] {
+            if is_long {
+                scene.rig.go_long()?;
+            }
+            let before = scene.repeated()?;
+            scene.rig.share(0, &[1])?;
+            scene.send(port, SYN)?;
+            sleep(A_WHILE);
+            scene.rig.share(0, &[2])?;
+            scene.send(port, SYN)?;
+            assert_eq!(scene.repeated()?, before, "it has moved");
+            sleep(A_WHILE);
+            let generation = 2 + u32::from(is_long);
+            scene
+                .rig
+                .set_word(2, BackendWord::new(BackendState::Up, 1, generation));
+            scene.send(port, SYN)?;
+            assert_eq!(scene.repeated()?, before, "it is another's");
+            sleep(A_WHILE);
+            scene.send(port, SYN)?;
+            assert_eq!(scene.repeated()?, before + 1);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn nor_does_a_syn_that_has_been_answered() -> Result<()> {
     everywhere(TRANSLATING, |scene| {
@@ -248,6 +283,20 @@ fn a_reset_counts_that_answers_a_syn() -> Result<()> {
         scene.answer(4000, RST | ACK)?;
         expected.resets = 2;
         assert_eq!(scene.signs()?, expected);
+        Ok(())
+    })
+}
+
+/// A backend that has left its id may still answer.
+#[test]
+fn but_not_for_another_that_has_the_id_since() -> Result<()> {
+    everywhere(TRANSLATING, |scene| {
+        scene.send(4000, SYN)?;
+        scene.send(4001, SYN)?;
+        scene.rig.set_word(2, BackendWord::new(BackendState::Up, 1, 2));
+        scene.answer(4000, RST | ACK)?;
+        scene.fail(4001, &icmp::PORT_UNREACHABLE, Outcome::ErrorReturned)?;
+        assert_eq!(scene.signs()?, Signs::default());
         Ok(())
     })
 }

@@ -4,8 +4,8 @@
 mod stage;
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
+    net::{IpAddr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -173,6 +173,64 @@ fn what_a_probe_cannot_have_is_said() -> Result<()> {
         other.protocol = Protocol::Sctp;
         let (ours, text) = refusal(other).await.context("SCTP")?;
         assert!(ours && text.contains("no probes by sctp"), "{text}");
+        Ok(())
+    })
+}
+
+/// Ports are counted for each VIP and port: with as many kept connections as there are ports, the next VIP still has all of them.
+#[test]
+fn what_asks_another_port_may_have_the_same_one() -> Result<()> {
+    for mode in [Mode::Nat, Mode::Dsr] {
+        staged(mode, async |stage| {
+            for v4 in [true, false] {
+                let via = stage.through(v4, Protocol::Tcp);
+                let mut other = via;
+                other.vip.set_port(PORT + 1);
+                other.server.set_port(PORT + 1);
+                let leases = (stage.path.lease(&via).await?, stage.path.lease(&other).await?);
+                let sockets = (leases.0.tcp_socket().await?, leases.1.tcp_socket().await?);
+                let ports = (sockets.0.local_addr()?.port(), sockets.1.local_addr()?.port());
+                ensure!(ports.0 == ports.1, "{mode:?} {v4}: {ports:?}");
+                // Of these two somebody listens to one.
+                let refused = timeout(PATIENCE, sockets.1.connect(other.vip)).await?;
+                assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+                timeout(PATIENCE, sockets.0.connect(via.vip)).await??;
+                let via = stage.through(v4, Protocol::Udp);
+                let mut other = via;
+                other.vip.set_port(PORT + 1);
+                other.server.set_port(PORT + 1);
+                let leases = (stage.path.lease(&other).await?, stage.path.lease(&via).await?);
+                let sockets = (leases.0.udp_socket().await?, leases.1.udp_socket().await?);
+                ensure!(
+                    sockets.0.local_addr()? == sockets.1.local_addr()?,
+                    "{mode:?} {v4}"
+                );
+                sockets.0.connect(other.vip).await?;
+                sockets.1.connect(via.vip).await?;
+                sockets.1.send(b"anybody?").await?;
+                let mut answer = [0; 100];
+                let len = timeout(PATIENCE, sockets.1.recv(&mut answer)).await??;
+                assert_eq!(&answer[..len], b"anybody?", "{mode:?} {v4}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Also where nobody wants another one.
+#[test]
+fn a_port_that_has_rested_is_this_hosts_again() -> Result<()> {
+    staged(Mode::Dsr, async |stage| {
+        let via = stage.through(true, Protocol::Tcp);
+        let lease = stage.path.lease(&via).await?;
+        let port = lease.tcp_socket().await?.local_addr()?.port();
+        let is_free = || TcpListener::bind((via.source, port)).is_ok();
+        drop(lease);
+        stage.path.let_go(Instant::now())?;
+        ensure!(!is_free(), "port {port} does not rest");
+        stage.path.let_go(Instant::now() + PATIENCE)?;
+        ensure!(is_free(), "port {port} still rests");
         Ok(())
     })
 }

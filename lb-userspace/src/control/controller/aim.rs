@@ -1,6 +1,9 @@
 //! Where the checks of a backend go: straight to it, or to the VIP by the data path.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use lb_common::flow::Protocol;
 
@@ -97,6 +100,13 @@ impl<D: Datapath> Controller<D> {
         let address = Network::new(address, u8::MAX);
         let mut services = self.served.services.iter();
         services.any(|service| service.vips.iter().any(|vip| vip.network.contains(address)))
+    }
+
+    /// Lets go of the ports of probes that have rested: where nobody probes any more, nobody else does.
+    pub(super) fn let_ports_go(&self, now: Instant) {
+        if let Some(Err(error)) = self.outlets.path.as_ref().map(|path| path.let_go(now)) {
+            log::warn!("ports of probes: {error:#}");
+        }
     }
 
     /// Whether any check goes by the data path.

@@ -37,6 +37,7 @@ impl<D: Datapath> Controller<D> {
             self.drains.counted(key, census.of_backend(key.0), census.began);
         }
         self.unsettled |= self.has_left();
+        self.let_ports_go(clock::now());
         let done = self.settle_by_census(&census);
         self.census = census;
         done

@@ -3,12 +3,13 @@
 //! down.
 //!
 //! A probe's socket is made in a network namespace of the agent's own ([`namespace`]), out of which nothing leads but one pair of
-//! interfaces. What comes out of it is taken by the program `xlb_probe` (`lb-ebpf/src/probe.rs`), which knows by the socket's port which
-//! backend it is for; the balancer's program knows the answers by the same port. For as long as a probe has its [`Lease`], the port is its
-//! own, in the namespace as on this host.
+//! interfaces. What comes out of it is taken by the program `xlb_probe` (`lb-ebpf/src/probe.rs`), which knows by the socket's port and
+//! by what is asked which backend it is for; the balancer's program knows the answers by the same. For as long as a probe has its [`Lease`],
+//! no other probe of that VIP and port has the port, nor anybody else on this host.
 //!
 //! Nothing stays when the agent ends, however it ends: the namespace and its interfaces go with their last file.
 
+mod holds;
 mod namespace;
 mod ports;
 mod table;
@@ -16,7 +17,8 @@ mod veth;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -24,7 +26,7 @@ use aya::Ebpf;
 use lb_common::{
     flow::Protocol,
     next_hop::{NextHop, Vlans},
-    probe::{Probe, ProbeKey},
+    probe::Probe,
     service::ForwardMode,
 };
 use tokio::{
@@ -33,7 +35,10 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use self::{namespace::Namespace, table::Table};
+use self::{
+    namespace::Namespace,
+    table::{Loan, Table},
+};
 use super::ProbeError;
 use crate::datapath::probing::{self, Probes};
 
@@ -100,9 +105,20 @@ impl Path {
     /// When this host cannot do it: nothing is said of the backend.
     pub async fn lease(&self, via: &Through) -> Result<Lease, ProbeError> {
         let open = self.opened().await?;
-        let key = open.lend(via);
-        let key = key.map_err(|error| ProbeError::ours(format!("{error:#}")))?;
-        Ok(Lease { open, key })
+        let loan = open.lend(via);
+        let loan = loan.map_err(|error| ProbeError::ours(format!("{error:#}")))?;
+        Ok(Lease { open, loan })
+    }
+
+    /// Lets go of the ports that have rested.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_go(&self, now: Instant) -> Result<()> {
+        match self.0.opened.get() {
+            Some(Ok(open)) => open.table().let_go(now),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what the first probe needs, if that is not there yet: that takes a moment, which is not the probe's.
@@ -167,7 +183,11 @@ impl Open {
         })
     }
 
-    fn lend(&self, via: &Through) -> Result<ProbeKey> {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lend(&self, via: &Through) -> Result<Loan> {
         let Through { vip, server, .. } = via;
         if vip.is_ipv4() != via.source.is_ipv4() || vip.is_ipv4() != server.is_ipv4() {
             bail!(
@@ -176,8 +196,7 @@ impl Open {
             );
         }
         let inside = namespace::inside(vip.is_ipv4());
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.lend(via, |door| Probe {
+        let entry = |door| Probe {
             inside: inside.into(),
             outside: via.source.into(),
             vip: vip.ip().into(),
@@ -188,16 +207,17 @@ impl Open {
             generation: via.generation,
             service: via.service,
             door,
-        })
+        };
+        self.table().lend(via, entry, Instant::now())
     }
 }
 
-/// A port that is a probe's own. To be dropped after the probe's socket.
+/// A port that no other probe has that asks the same. To be dropped after the probe's socket.
 ///
 /// What its socket still has to say when it is closed goes on for a moment after that.
 pub struct Lease {
     open: Arc<Open>,
-    key: ProbeKey,
+    loan: Loan,
 }
 
 impl Lease {
@@ -218,15 +238,13 @@ impl Lease {
     }
 
     fn local(&self) -> SocketAddr {
-        let inside = namespace::inside(self.key.version == 4);
-        SocketAddr::new(inside, u16::from_be(self.key.port))
+        SocketAddr::new(namespace::inside(self.loan.is_v4()), self.loan.port)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut table = self.open.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.give_back(self.key);
+        self.open.table().give_back(self.loan, Instant::now());
     }
 }
 

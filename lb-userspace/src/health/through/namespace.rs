@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::Handle;
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpSocket, UdpSocket},
     sync::oneshot,
@@ -133,14 +134,17 @@ fn tcp(local: SocketAddr) -> io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()?
     };
-    // One before it may be in TIME-WAIT.
+    // One before it may be in TIME-WAIT, and one that asks another VIP may have the same port.
     socket.set_reuseaddr(true)?;
     socket.bind(local)?;
     Ok(socket)
 }
 
 fn udp(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = std::net::UdpSocket::bind(local)?;
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
+    // As above. Once connected, it gets only what comes from what it asks.
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok(socket.into())
 }

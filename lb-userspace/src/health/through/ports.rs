@@ -14,8 +14,18 @@ use lb_common::probe::{FIRST_PORT, LAST_PORT};
 const REST: Duration = Duration::from_secs(2);
 /// How long at least, where no other port is free: what is under way on this host has gone by then.
 const LEAST_REST: Duration = Duration::from_millis(100);
+/// After which nobody has to know which port was the last one: no host keeps a connection that is over for so long.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// The ports of one protocol and family, each with what keeps it from others on this host.
+/// How long a port has to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    Whole,
+    /// Where there is no room for others.
+    Least,
+}
+
+/// The ports for what is asked, each with what keeps it from others.
 pub(super) struct Ports<T> {
     next: u16,
     /// Those that are lent or rest.
@@ -23,15 +33,19 @@ pub(super) struct Ports<T> {
     lent: BTreeMap<u16, T>,
     /// In the order in which they came back.
     resting: VecDeque<(Instant, u16, T)>,
+    /// When the last one came back.
+    last: Option<Instant>,
 }
 
 impl<T> Ports<T> {
-    pub fn new() -> Self {
+    /// With `first` as the first one in turn.
+    pub const fn starting_at(first: u16) -> Self {
         Self {
-            next: FIRST_PORT,
+            next: first,
             taken: BTreeSet::new(),
             lent: BTreeMap::new(),
             resting: VecDeque::new(),
+            last: None,
         }
     }
 
@@ -56,19 +70,26 @@ impl<T> Ports<T> {
     /// Takes it back.
     pub fn give_back(&mut self, port: u16, now: Instant) {
         if let Some(held) = self.lent.remove(&port) {
-            self.resting.push_back((now + REST, port, held));
+            self.resting.push_back((now, port, held));
+            self.last = Some(now);
         }
     }
 
-    /// One that has rested, with what kept it; where no port is free, also one that has not.
-    pub fn rested(&mut self, now: Instant) -> Option<(u16, T)> {
+    /// One that has rested, with what kept it; where no port is free, the least will do.
+    pub fn rested(&mut self, now: Instant, rest: Rest) -> Option<(u16, T)> {
         let room = usize::from(LAST_PORT - FIRST_PORT) + 1;
-        let is_full = self.taken.len() >= room;
-        let (_, port, held) = self
-            .resting
-            .pop_front_if(|(until, ..)| *until <= now || is_full && *until <= now + (REST - LEAST_REST))?;
+        let enough = match rest {
+            Rest::Whole if self.taken.len() < room => REST,
+            Rest::Whole | Rest::Least => LEAST_REST,
+        };
+        let (_, port, held) = self.resting.pop_front_if(|(since, ..)| *since + enough <= now)?;
         self.taken.remove(&port);
         Some((port, held))
+    }
+
+    /// Whether nothing of it needs to be known any more.
+    pub fn is_forgotten(&self, now: Instant) -> bool {
+        self.taken.is_empty() && self.last.is_none_or(|last| last + FORGOTTEN <= now)
     }
 }
 
@@ -78,7 +99,7 @@ mod tests {
 
     #[test]
     fn ports_come_in_turn_and_rest_between() {
-        let mut ports = Ports::new();
+        let mut ports = Ports::starting_at(FIRST_PORT);
         let start = Instant::now();
         let first = ports.turn().unwrap();
         ports.lend(first, "first");
@@ -86,27 +107,49 @@ mod tests {
         assert_eq!((first, second), (FIRST_PORT, FIRST_PORT + 1));
         ports.lend(second, "second");
         ports.give_back(first, start);
-        assert_eq!(ports.rested(start + REST / 2), None);
-        assert_eq!(ports.rested(start + REST), Some((first, "first")));
-        assert_eq!(ports.rested(start + REST), None);
+        assert_eq!(ports.rested(start + REST / 2, Rest::Whole), None);
+        assert_eq!(ports.rested(start + REST, Rest::Whole), Some((first, "first")));
+        assert_eq!(ports.rested(start + REST, Rest::Whole), None);
         assert_eq!(ports.turn(), Some(second + 1));
     }
 
     #[test]
+    fn in_a_hurry_the_least_rest_is_enough() {
+        let (mut ports, now) = (Ports::starting_at(FIRST_PORT), Instant::now());
+        ports.lend(62_000, ());
+        ports.give_back(62_000, now);
+        assert_eq!(ports.rested(now, Rest::Least), None);
+        assert_eq!(ports.rested(now + LEAST_REST, Rest::Whole), None);
+        assert_eq!(ports.rested(now + LEAST_REST, Rest::Least), Some((62_000, ())));
+    }
+
+    #[test]
+    fn what_has_long_not_been_asked_is_forgotten() {
+        let (mut ports, now) = (Ports::starting_at(LAST_PORT), Instant::now());
+        assert_eq!((ports.turn(), ports.is_forgotten(now)), (Some(LAST_PORT), true));
+        ports.lend(LAST_PORT, ());
+        assert!(!ports.is_forgotten(now + FORGOTTEN), "it is lent");
+        ports.give_back(LAST_PORT, now);
+        assert!(!ports.is_forgotten(now + FORGOTTEN), "it rests");
+        ports.rested(now + REST, Rest::Whole).unwrap();
+        assert!(!ports.is_forgotten(now + REST) && ports.is_forgotten(now + FORGOTTEN));
+    }
+
+    #[test]
     fn with_all_in_use_there_is_none_and_the_first_that_rests_is_next() {
-        let mut ports = Ports::new();
+        let mut ports = Ports::starting_at(FIRST_PORT);
         let now = Instant::now();
         while let Some(port) = ports.turn() {
             ports.lend(port, ());
         }
-        assert_eq!((ports.turn(), ports.rested(now)), (None, None));
+        assert_eq!((ports.turn(), ports.rested(now, Rest::Whole)), (None, None));
         ports.give_back(62_000, now);
         ports.give_back(61_500, now);
         assert_eq!(ports.turn(), None);
-        assert_eq!(ports.rested(now), None);
+        assert_eq!(ports.rested(now, Rest::Whole), None);
         let soon = now + LEAST_REST;
-        assert_eq!(ports.rested(soon), Some((62_000, ())));
-        assert_eq!(ports.rested(soon), None);
+        assert_eq!(ports.rested(soon, Rest::Whole), Some((62_000, ())));
+        assert_eq!(ports.rested(soon, Rest::Whole), None);
         assert_eq!(ports.turn(), Some(62_000));
     }
 }

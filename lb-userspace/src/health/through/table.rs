@@ -1,38 +1,59 @@
 //! The ports that are lent, and what the programs are told of them.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr, UdpSocket},
-    time::Instant,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::{
     flow::Protocol,
+    limits,
     next_hop::NextHop,
-    probe::{Probe, ProbeKey},
+    probe::{FIRST_PORT, Probe, ProbeKey},
 };
-use tokio::net::TcpSocket;
 
-use super::{Through, ports::Ports};
-use crate::datapath::probing::Probes;
+use super::{
+    Through,
+    holds::{Held, Holds},
+    ports::{Ports, Rest},
+};
+use crate::datapath::probing::{Probes, Put};
 
 /// Ports tried for a probe: this host may use some itself, or another balancer on it.
 const TRIES: usize = 64;
+
+/// What a probe asks.
+type Asked = (Protocol, SocketAddr);
 
 pub(super) struct Table {
     probes: Probes,
     /// The way into the namespace.
     door: NextHop,
-    tcp: [Ports<Held>; 2],
-    udp: [Ports<Held>; 2],
+    holds: Holds,
+    /// By what is asked: a packet is known by that and by the port.
+    ports: BTreeMap<Asked, Ports<Lent>>,
+    /// The port that was lent last: the first one for what has not been asked before, since it is likely to be had.
+    last: u16,
 }
 
-/// A port of this host's that nobody else gets: bound, and never used.
-#[expect(dead_code, reason = "held open")]
-enum Held {
-    Tcp(TcpSocket),
-    Udp(UdpSocket),
+/// What keeps a port from others.
+struct Lent {
+    keys: Keys,
+    _held: Arc<Held>,
+}
+
+/// What a probe's packets are known by: those of its socket, and those that answer them.
+type Keys = [ProbeKey; 2];
+
+/// A port that is lent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loan {
+    asked: Asked,
+    pub port: u16,
+}
+
+impl Loan {
+    pub const fn is_v4(&self) -> bool {
+        self.asked.1.is_ipv4()
+    }
 }
 
 impl Table {
@@ -40,83 +61,100 @@ impl Table {
         Self {
             probes,
             door,
-            tcp: [Ports::new(), Ports::new()],
-            udp: [Ports::new(), Ports::new()],
-        }
-    }
-
-    fn ports(&mut self, protocol: Protocol, is_v4: bool) -> Result<&mut Ports<Held>> {
-        match protocol {
-            Protocol::Tcp => Ok(&mut self.tcp[usize::from(is_v4)]),
-            Protocol::Udp => Ok(&mut self.udp[usize::from(is_v4)]),
-            Protocol::Sctp => bail!("there are no probes by {}", protocol.name()),
+            holds: Holds::default(),
+            ports: BTreeMap::new(),
+            last: FIRST_PORT,
         }
     }
 
     /// Lends a port for a probe whose entry is `entry`.
-    pub fn lend(&mut self, via: &Through, entry: impl Fn(NextHop) -> Probe) -> Result<ProbeKey> {
-        let (protocol, is_v4) = (via.protocol, via.vip.is_ipv4());
-        let key = |port: u16| ProbeKey::new(port.to_be(), protocol.number(), is_v4);
-        while let Some((port, held)) = self.ports(protocol, is_v4)?.rested(Instant::now()) {
-            self.probes.remove(&key(port))?;
-            drop(held);
+    pub fn lend(&mut self, via: &Through, entry: impl Fn(NextHop) -> Probe, now: Instant) -> Result<Loan> {
+        if !matches!(via.protocol, Protocol::Tcp | Protocol::Udp) {
+            bail!("there are no probes by {}", via.protocol.name());
+        }
+        let (asked, entry, mut hurries) = ((via.protocol, via.vip), entry(self.door), false);
+        if let Some(ports) = self.ports.get_mut(&asked) {
+            free(&mut self.probes, ports, now, Rest::Whole)?;
         }
         for _ in 0..TRIES {
-            let turn = self.ports(protocol, is_v4)?.turn();
-            let port = turn.context("as many probes as there are ports are under way")?;
-            let held = match hold(protocol, via.source, port) {
+            let turn = self.of(asked).turn();
+            let port = turn.with_context(|| format!("all ports for probes of {} are lent", via.vip))?;
+            let held = match self.holds.take(via.protocol, SocketAddr::new(via.source, port)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
                 held => held.with_context(|| format!("take port {port} of {}", via.source))?,
             };
-            self.probes.put(&key(port), &entry(self.door))?;
-            self.ports(protocol, is_v4)?.lend(port, held);
-            return Ok(key(port));
+            let keys = keys(via, port);
+            match self.put(&keys, &entry)? {
+                Put::Done => {
+                    self.of(asked).lend(port, Lent { keys, _held: held });
+                    self.last = port;
+                    return Ok(Loan { asked, port });
+                }
+                Put::Taken => {}
+                Put::Full if hurries => {
+                    bail!("the table of probes is full: {} are under way", limits::PROBES)
+                }
+                Put::Full => {
+                    hurries = true;
+                    self.free(now, Rest::Least)?;
+                }
+            }
         }
         bail!("{TRIES} ports of {} in turn are in use", via.source)
     }
 
     /// Takes a port back.
-    pub fn give_back(&mut self, key: ProbeKey) {
-        let protocol = u8::try_from(key.protocol).ok().and_then(Protocol::from_wire);
-        let ports = protocol.map(|protocol| self.ports(protocol, key.version == 4));
-        if let Some(Ok(ports)) = ports {
-            ports.give_back(u16::from_be(key.port), Instant::now());
+    pub fn give_back(&mut self, loan: Loan, now: Instant) {
+        self.of(loan.asked).give_back(loan.port, now);
+    }
+
+    /// Lets go of what has rested, whatever was asked, and of what nobody asks any more.
+    pub fn let_go(&mut self, now: Instant) -> Result<()> {
+        self.free(now, Rest::Whole)?;
+        self.ports.retain(|_, ports| !ports.is_forgotten(now));
+        self.holds.tidy();
+        Ok(())
+    }
+
+    fn of(&mut self, asked: Asked) -> &mut Ports<Lent> {
+        let first = self.last;
+        self.ports
+            .entry(asked)
+            .or_insert_with(|| Ports::starting_at(first))
+    }
+
+    fn free(&mut self, now: Instant, rest: Rest) -> Result<()> {
+        let mut ports = self.ports.values_mut();
+        ports.try_for_each(|ports| free(&mut self.probes, ports, now, rest))
+    }
+
+    /// Tells the programs of a probe, if no other one has one of its keys.
+    fn put(&mut self, [asks, answers]: &Keys, probe: &Probe) -> Result<Put> {
+        let put = self.probes.put(asks, probe)?;
+        if put != Put::Done || asks == answers {
+            return Ok(put);
         }
+        let put = self.probes.put(answers, probe)?;
+        if put != Put::Done {
+            self.probes.remove(asks)?;
+        }
+        Ok(put)
     }
 }
 
-fn hold(protocol: Protocol, source: IpAddr, port: u16) -> io::Result<Held> {
-    let address = SocketAddr::new(source, port);
-    if protocol == Protocol::Udp {
-        return UdpSocket::bind(address).map(Held::Udp);
+/// Lets go of those that have rested.
+fn free(probes: &mut Probes, ports: &mut Ports<Lent>, now: Instant, rest: Rest) -> Result<()> {
+    while let Some((_, lent)) = ports.rested(now, rest) {
+        lent.keys.iter().try_for_each(|key| probes.remove(key))?;
     }
-    let socket = if source.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.bind(address)?;
-    Ok(Held::Tcp(socket))
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_this_host_uses_no_probe_gets() {
-        let local = IpAddr::from([127, 0, 0, 1]);
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let free = (61_000..)
-                .find(|&port| hold(protocol, local, port).is_ok())
-                .unwrap();
-            let held = hold(protocol, local, free).unwrap();
-            let again = hold(protocol, local, free).err().map(|error| error.kind());
-            assert_eq!(again, Some(io::ErrorKind::AddrInUse), "{protocol:?}");
-            drop(held);
-            hold(protocol, local, free).unwrap();
-        }
-        let nobodys = hold(Protocol::Tcp, [192, 0, 2, 1].into(), 61_000).err();
-        assert_eq!(nobodys.unwrap().kind(), io::ErrorKind::AddrNotAvailable);
-    }
+fn keys(via: &Through, port: u16) -> Keys {
+    [via.vip, via.server].map(|peer| ProbeKey {
+        peer: peer.ip().into(),
+        peer_port: peer.port().to_be(),
+        port: port.to_be(),
+        protocol: via.protocol.number(),
+    })
 }

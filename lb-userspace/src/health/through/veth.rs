@@ -11,6 +11,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
+        address::AddressHeaderFlags,
         link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
         route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope},
     },
@@ -102,7 +103,10 @@ async fn of_name(handle: &Handle, name: &str) -> Result<LinkMessage> {
 }
 
 async fn give(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -> Result<()> {
-    let given = handle.address().add(index, address, prefix).execute().await;
+    let mut request = handle.address().add(index, address, prefix);
+    // Nobody else is on that link, and one of IPv6 that may be somebody else's can be bound to only after a moment.
+    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    let given = request.execute().await;
     given.with_context(|| format!("give the namespace of probes the address {address}"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lb_common::{
     maps::{PROBE_PROGRAM, switches},
     next_hop::{NextHop, Vlans},
@@ -10,7 +10,7 @@ use lb_common::{
 };
 use xlb::datapath::{
     Datapath as _,
-    probing::{self, Probes},
+    probing::{self, Probes, Put},
 };
 
 use super::{Rig, TIMEOUTS, Verdict, maps, settings};
@@ -38,7 +38,16 @@ pub struct Asking {
 impl Rig {
     /// With the program for the door, and answers looked for.
     pub fn with_door(world: World) -> Result<(Self, Probes)> {
-        let settings = settings(&world, TIMEOUTS, false);
+        Self::with_door_as(world, false)
+    }
+
+    /// The same with a line for each packet.
+    pub fn with_door_and_lines(world: World) -> Result<(Self, Probes)> {
+        Self::with_door_as(world, true)
+    }
+
+    fn with_door_as(world: World, log_packets: bool) -> Result<(Self, Probes)> {
+        let settings = settings(&world, TIMEOUTS, log_packets);
         let mut rig = Self::make(world, &settings, |object| probing::load(object).map(drop))?;
         let probes = Probes::take(&mut rig.ebpf)?;
         rig.probing();
@@ -58,8 +67,35 @@ impl Rig {
 }
 
 impl Asking {
-    pub fn key(&self) -> ProbeKey {
-        ProbeKey::new(self.port.to_be(), self.protocol.into(), self.vip.is_ipv4())
+    /// What its packets are known by, and their answers.
+    pub fn keys(&self) -> [ProbeKey; 2] {
+        [self.vip, self.server].map(|peer| ProbeKey {
+            peer: peer.ip().into(),
+            peer_port: peer.port().to_be(),
+            port: self.port.to_be(),
+            protocol: self.protocol.into(),
+        })
+    }
+
+    /// Begins the probe.
+    pub fn begin(&self, probes: &mut Probes) -> Result<()> {
+        self.begin_as(probes, &self.entry())
+    }
+
+    /// Begins it with another entry.
+    pub fn begin_as(&self, probes: &mut Probes, entry: &Probe) -> Result<()> {
+        let [asks, answers] = self.keys();
+        ensure!(probes.put(&asks, entry)? == Put::Done, "the table has it already");
+        ensure!(
+            answers == asks || probes.put(&answers, entry)? == Put::Done,
+            "the table has the server's"
+        );
+        Ok(())
+    }
+
+    /// Ends it.
+    pub fn end(&self, probes: &mut Probes) -> Result<()> {
+        self.keys().iter().try_for_each(|key| probes.remove(key))
     }
 
     /// Its entry, under generation 1.

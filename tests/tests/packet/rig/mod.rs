@@ -2,6 +2,7 @@
 
 pub mod door;
 mod lines;
+mod logged;
 mod maps;
 mod settings;
 mod written;

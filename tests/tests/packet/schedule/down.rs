@@ -1,6 +1,6 @@
 //! What becomes of packets when nobody of the pool is up: `on_down`.
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use anyhow::Result;
 use lb_common::{
@@ -151,5 +151,18 @@ fn as_long_as_nobody_is_up() -> Result<()> {
     assert_eq!(scene.segment(4000, SYN)?, 3);
     let other = segment(4001, SYN);
     scene.refuse(&other, Outcome::FullReset)?;
+    // Also for errors: about flows that are at home there, and about those that nobody has.
+    let about = |port| {
+        let seen = tcp((VIP, TCP_PORT), (CLIENT, port), ACK);
+        error(CLIENT, VIP, &icmp::TOO_BIG, 1300, seen.ip.quote(64))
+    };
+    let mut became = |port| Ok(scene.rig.run(&about(port).bytes())?.outcome);
+    let all = (4001..4021).map(&mut became).collect::<Result<BTreeSet<_>>>()?;
+    assert_eq!(
+        all,
+        BTreeSet::from([Outcome::ErrorForwarded, Outcome::ErrorUnknown])
+    );
+    scene.rig.set(3, BackendState::Down);
+    stays(&mut scene, &about(4001), PASS, Outcome::DownPassed)?;
     Ok(())
 }
