@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Health, Last, Monitor, ProbeError, Stand, Wish, flaps::Flaps};
-use crate::config::{CheckSpec, HealthSpec, Require};
+use crate::config::{CheckKind, CheckSpec, HealthSpec, Require};
 
 /// Steps in which a weight grows: each is a table of slots, and moves flows that are new.
 const STEPS: u32 = 10;
@@ -242,10 +242,34 @@ impl Case {
         }
     }
 
+    /// Other checks from now on: each of the type of the one in its place before goes on from where that one was.
+    pub fn check_by(&mut self, before: &[CheckSpec], specs: &[CheckSpec]) {
+        let mut known: Vec<_> = before
+            .iter()
+            .zip(std::mem::take(&mut self.checks))
+            .rev()
+            .collect();
+        let follow = |spec: &CheckSpec| match known.pop() {
+            Some((was, monitor)) if was.kind.name() == spec.kind.name() => monitor.under(spec),
+            _ => Monitor::new(self.health, spec),
+        };
+        self.checks = specs.iter().map(follow).collect();
+        if !wishes(specs) {
+            self.wish = Wish::default();
+        }
+    }
+
     /// Other rules from now on.
     pub fn judge_by(&mut self, rules: HealthSpec) {
         self.rules = rules;
     }
+}
+
+/// Whether any of the checks tells what a backend wishes.
+#[must_use]
+pub fn wishes(specs: &[CheckSpec]) -> bool {
+    let mut kinds = specs.iter().map(|spec| &spec.kind);
+    kinds.any(|kind| matches!(kind, CheckKind::Agent { .. }))
 }
 
 #[cfg(test)]
@@ -393,5 +417,25 @@ mod tests {
         let refused = Err(ProbeError::refusal("connect: connection refused"));
         case.observe(0, &refused, SECOND, now);
         assert!(case.is_down_for_sure());
+    }
+
+    #[test]
+    fn a_check_of_another_type_begins_with_what_is_known_of_the_backend() {
+        let now = Instant::now();
+        let slow = |kind| CheckSpec {
+            fall: 3,
+            ..CheckSpec::new(kind)
+        };
+        let specs = [slow(CheckKind::TCP), slow(CheckKind::TCP)];
+        let mut case = Case::new(Health::Up, &specs, HealthSpec::default());
+        case.observe(0, &fail(), SECOND, now);
+        case.observe(1, &fail(), SECOND, now);
+        let others = [slow(CheckKind::TCP), slow(CheckKind::Icmp), slow(CheckKind::Icmp)];
+        case.check_by(&specs, &others);
+        let streaks: Vec<_> = case.checks().iter().map(Monitor::streak).collect();
+        assert_eq!(streaks, [1, 0, 0]);
+        assert!(case.checks().iter().all(|check| check.health() == Health::Up));
+        case.check_by(&others, &others[..1]);
+        assert_eq!((case.checks().len(), case.checks()[0].streak()), (1, 1));
     }
 }

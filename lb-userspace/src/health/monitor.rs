@@ -100,6 +100,25 @@ impl Monitor {
         self
     }
 
+    /// The same by other settings: what was counted still counts.
+    #[must_use]
+    pub fn under(self, spec: &CheckSpec) -> Self {
+        let new = Self::new(self.health, spec);
+        let phi = match (self.phi, new.phi) {
+            // Intervals of another pace say nothing of those to come.
+            (Some((_, known)), Some((threshold, fresh))) if known.has_pace_of(&fresh) => {
+                Some((threshold, known))
+            }
+            (_, phi) => phi,
+        };
+        Self {
+            phi,
+            streak: self.streak,
+            last: self.last,
+            ..new
+        }
+    }
+
     /// Takes the result of a probe; the new state if it changed.
     ///
     /// The first result decides at once. After that it takes `fall` failures in a row, or a silence that is unlikely enough, to go

@@ -33,6 +33,12 @@ impl Heartbeats {
         }
     }
 
+    /// Whether heartbeats are expected at the same intervals.
+    #[must_use]
+    pub fn has_pace_of(&self, other: &Self) -> bool {
+        self.expected.total_cmp(&other.expected).is_eq()
+    }
+
     /// Takes in a heartbeat.
     pub fn beat(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::{
-    config::{CheckKind, CheckSpec, HealthSpec},
+    config::{CheckSpec, HealthSpec},
     datapath::Datapath,
-    health::{Case, Flaps, Health, Monitor, Who, Wish},
+    health::{Case, Flaps, Health, Monitor, Who, Wish, wishes},
 };
 
 const FILE: &str = "health.json";
@@ -119,10 +119,7 @@ impl Kept {
             Ok(left) => now.checked_add(left.min(rules.flaps.hold_max)),
             Err(_) => ago(&-left),
         });
-        let has_agent = specs
-            .iter()
-            .any(|spec| matches!(spec.kind, CheckKind::Agent { .. }));
-        let wish = Some(&one.wish).filter(|_| has_agent).cloned();
+        let wish = Some(&one.wish).filter(|_| wishes(specs)).cloned();
         let failures = one.failures.iter().filter_map(ago);
         let flaps = Flaps::remembered(failures, one.holds, held);
         let checks = specs.iter().enumerate().map(monitor).collect();

@@ -27,6 +27,24 @@ pub(super) struct Watched {
     pub(super) running: Vec<Option<health::Handle>>,
 }
 
+impl Watched {
+    /// The same backend with the checks that it has now: other ones begin anew, but with what is known of it.
+    fn probed_by(mut self, specs: &[CheckSpec], targets: Vec<SocketAddr>, who: Who) -> Self {
+        if self.specs == specs && self.targets == targets && self.who == who {
+            return self;
+        }
+        self.case.check_by(&self.specs, specs);
+        Self {
+            specs: specs.to_vec(),
+            targets,
+            aims: vec![Aim::Unknown; specs.len()],
+            who,
+            running: specs.iter().map(|_| None).collect(),
+            ..self
+        }
+    }
+}
+
 impl<D: Datapath> Controller<D> {
     /// Starts and ends checks, so that each backend of a checked service has its own.
     pub(super) fn watch(&mut self) {
@@ -51,11 +69,10 @@ impl<D: Datapath> Controller<D> {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                 };
-                let is_the_same =
-                    |one: &Watched| one.specs == service.checks && one.targets == targets && one.who == who;
-                let running = before.remove(&key).filter(is_the_same);
-                let mut one =
-                    running.unwrap_or_else(|| self.begin(key, &service.checks, service.health, targets, who));
+                let mut one = match before.remove(&key) {
+                    Some(one) => one.probed_by(&service.checks, targets, who),
+                    None => self.begin(key, &service.checks, service.health, targets, who),
+                };
                 one.case.judge_by(service.health);
                 one.place = (at, place);
                 self.aim(&mut one, key, service, backend);

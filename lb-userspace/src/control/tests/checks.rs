@@ -432,3 +432,86 @@ async fn those_that_were_down_before_a_restart_are_no_panic() {
     second.observe(&silent((3, 1))).unwrap();
     assert_eq!(ups(&second), 3);
 }
+
+/// Another interval for its only check.
+fn every(file: &ServiceSpec, seconds: u64) -> Change {
+    let mut checks = file.checks.clone();
+    checks[0].interval = Duration::from_secs(seconds);
+    set(ServiceChange {
+        checks: Some(checks),
+        ..ServiceChange::default()
+    })
+}
+
+fn set(set: ServiceChange) -> Change {
+    Change::SetService {
+        service: "web".into(),
+        set,
+    }
+}
+
+#[tokio::test]
+async fn counts_go_on_under_another_interval() {
+    let rig = Rig::new();
+    let file = [checked(service("web", 1, 2))];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for _ in 0..2 {
+        controller.observe(&seen((1, 1), false)).unwrap();
+    }
+    controller.change(every(&file[0], 1800)).unwrap();
+    assert!(controller.checks(Instant::now())[0].checks[0].last.is_some());
+    controller.observe(&seen((1, 1), false)).unwrap();
+    assert_eq!(
+        states(&controller),
+        [BackendState::Down, BackendState::Up],
+        "the third in a row"
+    );
+}
+
+#[tokio::test]
+async fn a_wish_holds_under_another_interval() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Drain),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Drain);
+    controller.change(every(&file[0], 1800)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Drain);
+}
+
+/// Up, down, and up again so often that it is held.
+fn flap(controller: &mut Controller<MemoryDatapath>, key: CheckKey) {
+    for _ in 0..6 {
+        controller.observe(&seen(key, true)).unwrap();
+        controller.observe(&seen(key, false)).unwrap();
+    }
+    controller.observe(&seen(key, true)).unwrap();
+}
+
+/// A service whose backends turn with each result.
+fn hasty(backends: u8) -> ServiceSpec {
+    let mut file = checked(service("web", 1, backends));
+    (file.checks[0].rise, file.checks[0].fall) = (1, 1);
+    file
+}
+
+#[tokio::test]
+async fn a_hold_goes_on_under_another_interval() {
+    let rig = Rig::new();
+    let file = [hasty(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    flap(&mut controller, (1, 1));
+    assert_eq!(states(&controller)[0], BackendState::Down, "held");
+    controller.change(every(&file[0], 1800)).unwrap();
+    controller.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Down, "still held");
+}
