@@ -316,9 +316,10 @@ impl<D: Datapath> Controller<D> {
         self.ids.assign(&self.served.services)?;
         self.decided = clock::now();
         self.let_leave();
-        self.watch();
+        let turns = self.watch();
         // What was remembered of wishes is known only now.
         self.overlay(self.decided);
+        turns.iter().for_each(|(key, turn)| self.turned(*key, turn, None));
         self.make_so()
     }
 

@@ -19,6 +19,8 @@ pub struct Case {
     /// Since when it is up, if it was down before.
     recovered: Option<Instant>,
     changed: Option<Instant>,
+    /// Its checks or rules may be others than those that its state is of.
+    is_set_anew: bool,
 }
 
 /// What has changed.
@@ -43,6 +45,7 @@ impl Case {
             wish: Wish::default(),
             recovered: None,
             changed: None,
+            is_set_anew: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Case {
             wish,
             recovered: None,
             changed: None,
+            is_set_anew: true,
         }
     }
 
@@ -110,6 +114,20 @@ impl Case {
     }
 
     fn settle(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
+        let before = self.health;
+        let turn = self.follow(said, now)?;
+        let is_failure = before == Health::Up && turn.health == Health::Down;
+        let hold = is_failure
+            .then(|| self.flaps.failed(&self.rules.flaps, now))
+            .flatten();
+        Some(Turn {
+            held: hold.map(|hold| (hold, self.flaps.failures())),
+            ..turn
+        })
+    }
+
+    /// Has the state that checks, agent and flaps have come to.
+    fn follow(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
         let says = self.says();
         let health = match says {
             Health::Up if self.flaps.held_until(now).is_some() => Health::Down,
@@ -121,10 +139,6 @@ impl Case {
         let before = std::mem::replace(&mut self.health, health);
         self.changed = Some(now);
         self.recovered = (before == Health::Down && health == Health::Up).then_some(now);
-        let is_failure = before == Health::Up && health == Health::Down;
-        let hold = is_failure
-            .then(|| self.flaps.failed(&self.rules.flaps, now))
-            .flatten();
         let reason = match (&self.wish.stand, &self.wish.reason) {
             (Some(Stand::Down), Some(reason)) => format!("its agent says down: {reason}"),
             (Some(Stand::Down), None) => "its agent says down".to_owned(),
@@ -133,7 +147,7 @@ impl Case {
         Some(Turn {
             health,
             reason,
-            held: hold.map(|hold| (hold, self.flaps.failures())),
+            held: None,
         })
     }
 
@@ -257,11 +271,21 @@ impl Case {
         if !wishes(specs) {
             self.wish = Wish::default();
         }
+        self.is_set_anew = true;
     }
 
-    /// Other rules from now on.
-    pub fn judge_by(&mut self, rules: HealthSpec) {
-        self.rules = rules;
+    /// Has these rules from now on; what that changes. Who is down by them has not failed.
+    pub fn judge_by(&mut self, rules: HealthSpec, now: Instant) -> Option<Turn> {
+        let are_others = std::mem::replace(&mut self.rules, rules) != rules;
+        if !std::mem::take(&mut self.is_set_anew) && !are_others {
+            return None;
+        }
+        let said = |case: &Self| {
+            let last = case.last_result();
+            let last = last.map_or(String::new(), |last| format!(": {last}"));
+            format!("by its checks and their rules as they are set now{last}")
+        };
+        self.follow(said, now)
     }
 }
 

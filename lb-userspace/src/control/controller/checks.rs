@@ -171,7 +171,7 @@ impl<D: Datapath> Controller<D> {
     }
 
     /// Writes the word of a backend that has turned, and tells of it: by the result of which kind of check, and since when that was there.
-    fn turned(&mut self, key: CheckKey, turn: &Turn, result: Option<(&str, Instant)>) {
+    pub(super) fn turned(&mut self, key: CheckKey, turn: &Turn, result: Option<(&str, Instant)>) {
         let is_written = self.write_word(key);
         if !is_written {
             // Its weight may grow from now on all the same.

@@ -9,7 +9,7 @@ use crate::{
     config::{BackendSpec, CheckSpec, HealthSpec, ServiceSpec},
     control::clock,
     datapath::Datapath,
-    health::{self, Case, Health, Job, Who},
+    health::{self, Case, Health, Job, Turn, Who},
 };
 
 /// A backend under observation.
@@ -46,8 +46,10 @@ impl Watched {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Starts and ends checks, so that each backend of a checked service has its own.
-    pub(super) fn watch(&mut self) {
+    /// Starts and ends checks, so that each backend of a checked service has its own. Who turns by what is set now.
+    pub(super) fn watch(&mut self) -> Vec<(CheckKey, Turn)> {
+        let mut turns = Vec::new();
+        let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
         for (at, service) in self.served.services.iter().enumerate() {
@@ -73,7 +75,7 @@ impl<D: Datapath> Controller<D> {
                     Some(one) => one.probed_by(&service.checks, targets, who),
                     None => self.begin(key, &service.checks, service.health, targets, who),
                 };
-                one.case.judge_by(service.health);
+                turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
                 one.place = (at, place);
                 self.aim(&mut one, key, service, backend);
                 watched.insert(key, one);
@@ -82,7 +84,6 @@ impl<D: Datapath> Controller<D> {
         self.watched = watched;
         self.timers.retain(|key| self.watched.contains_key(key));
         // Of those that have just begun, and by rules that may be others.
-        let now = clock::now();
         let keys: Vec<_> = self.watched.keys().copied().collect();
         keys.into_iter().for_each(|key| self.time(key, now));
         let services = &self.served.services;
@@ -91,7 +92,8 @@ impl<D: Datapath> Controller<D> {
             let backend = service.backends.get(one.place.1)?;
             Some((*key, backend.address, service.health.passive.limits()))
         });
-        self.suffering.follow(followed, clock::now());
+        self.suffering.follow(followed, now);
+        turns
     }
 
     /// Starts the checks of a backend from what is known of it.

@@ -515,3 +515,54 @@ async fn a_hold_goes_on_under_another_interval() {
     controller.observe(&seen((1, 1), true)).unwrap();
     assert_eq!(states(&controller)[0], BackendState::Down, "still held");
 }
+
+#[tokio::test]
+async fn other_rules_count_at_once_and_are_no_failure() {
+    let rig = Rig::new();
+    let mut both = checked(service("web", 1, 1));
+    both.checks.push(both.checks[0].clone());
+    let mut controller = rig.start(MemoryDatapath::default(), &[both.clone()]);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&second((1, 1), false)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    let require = |require| {
+        set(ServiceChange {
+            health: Some(HealthSpec {
+                require,
+                ..both.health
+            }),
+            ..ServiceChange::default()
+        })
+    };
+    controller.change(require(Require::Any)).unwrap();
+    assert_eq!(ups(&controller), 1, "one check passes, which is enough now");
+    controller.change(require(Require::All)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    assert_eq!(controller.checks(Instant::now())[0].failures, 0);
+    let events = rig.outlets.journal.recent(&Filter::default(), None);
+    let reasons: Vec<_> = events
+        .iter()
+        .filter(|event| matches!(event.event, What::Up | What::Down))
+        .map(|event| (event.event, event.reason.as_str()))
+        .collect();
+    assert_eq!(
+        reasons[reasons.len() - 2..],
+        [
+            (
+                What::Up,
+                "by its checks and their rules as they are set now: closed"
+            ),
+            (
+                What::Down,
+                "by its checks and their rules as they are set now: closed"
+            ),
+        ]
+    );
+    // The check that does not pass goes.
+    let one = set(ServiceChange {
+        checks: Some(both.checks[..1].to_vec()),
+        ..ServiceChange::default()
+    });
+    controller.change(one).unwrap();
+    assert_eq!(ups(&controller), 1);
+}
