@@ -610,10 +610,10 @@ async fn nobody_is_held_down_where_nobody_else_is_up() {
     );
     let reasons = |controller: &Controller<MemoryDatapath>, backend: &str| {
         let events = controller.journal.recent(&Filter::default(), None);
-        let ups = events
+        let up = events
             .iter()
-            .filter(|event| event.event == What::Up && event.backend.as_deref() == Some(backend));
-        ups.last().map(|event| event.reason.clone()).unwrap_or_default()
+            .rfind(|event| event.event == What::Up && event.backend.as_deref() == Some(backend));
+        up.map(|event| event.reason.clone()).unwrap_or_default()
     };
     assert_eq!(
         reasons(&controller, "b1"),
