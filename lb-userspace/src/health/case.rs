@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Health, Last, Monitor, ProbeError, Stand, Wish, flaps::Flaps};
-use crate::config::{CheckSpec, HealthSpec, Require};
+use crate::config::{CheckKind, CheckSpec, HealthSpec, Require};
 
 /// Steps in which a weight grows: each is a table of slots, and moves flows that are new.
 const STEPS: u32 = 10;
@@ -19,6 +19,8 @@ pub struct Case {
     /// Since when it is up, if it was down before.
     recovered: Option<Instant>,
     changed: Option<Instant>,
+    /// Its checks or rules may be others than those that its state is of.
+    is_set_anew: bool,
 }
 
 /// What has changed.
@@ -43,6 +45,7 @@ impl Case {
             wish: Wish::default(),
             recovered: None,
             changed: None,
+            is_set_anew: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Case {
         checks: Vec<Monitor>,
         flaps: Flaps,
         wish: Wish,
+        recovered: Option<Instant>,
         rules: HealthSpec,
     ) -> Self {
         Self {
@@ -61,8 +65,9 @@ impl Case {
             flaps,
             health,
             wish,
-            recovered: None,
+            recovered,
             changed: None,
+            is_set_anew: true,
         }
     }
 
@@ -110,9 +115,23 @@ impl Case {
     }
 
     fn settle(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
+        let before = self.health;
+        let turn = self.follow(said, now)?;
+        let is_failure = before == Health::Up && turn.health == Health::Down;
+        let hold = is_failure
+            .then(|| self.flaps.failed(&self.rules.flaps, now))
+            .flatten();
+        Some(Turn {
+            held: hold.map(|hold| (hold, self.flaps.failures())),
+            ..turn
+        })
+    }
+
+    /// Has the state that checks, agent and flaps have come to.
+    fn follow(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
         let says = self.says();
         let health = match says {
-            Health::Up if self.flaps.held_until(now).is_some() => Health::Down,
+            Health::Up if self.held_until(now).is_some() => Health::Down,
             says => says,
         };
         if health == self.health {
@@ -121,10 +140,6 @@ impl Case {
         let before = std::mem::replace(&mut self.health, health);
         self.changed = Some(now);
         self.recovered = (before == Health::Down && health == Health::Up).then_some(now);
-        let is_failure = before == Health::Up && health == Health::Down;
-        let hold = is_failure
-            .then(|| self.flaps.failed(&self.rules.flaps, now))
-            .flatten();
         let reason = match (&self.wish.stand, &self.wish.reason) {
             (Some(Stand::Down), Some(reason)) => format!("its agent says down: {reason}"),
             (Some(Stand::Down), None) => "its agent says down".to_owned(),
@@ -133,7 +148,7 @@ impl Case {
         Some(Turn {
             health,
             reason,
-            held: hold.map(|hold| (hold, self.flaps.failures())),
+            held: None,
         })
     }
 
@@ -168,6 +183,26 @@ impl Case {
         &self.flaps
     }
 
+    /// Until when it is held down, if it is, whatever its checks find.
+    #[must_use]
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.flaps.held_until(&self.rules.flaps, now)
+    }
+
+    /// Until when it is down by nothing but having failed too often.
+    #[must_use]
+    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
+        let is_fit = self.health == Health::Down && self.says() == Health::Up;
+        self.held_until(now).filter(|_| is_fit)
+    }
+
+    /// Comes up before its time, if it only waits for that.
+    pub fn release(&mut self, why: &str, now: Instant) -> Option<Turn> {
+        self.waits_until(now)?;
+        self.flaps.release(now);
+        self.settle(|_| format!("no longer held down: {why}"), now)
+    }
+
     #[must_use]
     pub const fn wish(&self) -> &Wish {
         &self.wish
@@ -191,11 +226,7 @@ impl Case {
     /// Whether it is down by something that it, or its host, has said itself: not by a silence that may be ours.
     #[must_use]
     pub fn is_down_for_sure(&self) -> bool {
-        let refused = |check: &Monitor| {
-            // Without a result yet, it is as an earlier agent has left it, who had one.
-            check.health() == Health::Down && check.last().is_none_or(|last| !last.passed && last.is_refusal)
-        };
-        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(refused)
+        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(Monitor::is_refused)
     }
 
     /// The share of its weight that it has by now, in percent: by its wish, and as it grows after a recovery.
@@ -206,6 +237,12 @@ impl Case {
             Some(step) => wished * (step + 1) / STEPS,
             None => wished,
         }
+    }
+
+    /// Since when its weight grows, if it still does.
+    #[must_use]
+    pub fn grows_since(&self, now: Instant) -> Option<Instant> {
+        self.recovered.filter(|_| self.step(now).is_some())
     }
 
     /// How far its weight has grown, if it still grows.
@@ -228,9 +265,7 @@ impl Case {
     /// When something will change by time alone.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let released = (self.says() == Health::Up)
-            .then(|| self.flaps.held_until(now))
-            .flatten();
+        let released = self.waits_until(now);
         let step = self.step(now).filter(|step| step + 1 < STEPS);
         let grown = step.zip(self.recovered).map(|(step, since)| {
             // Just behind the step, so that it is not looked at before.
@@ -242,10 +277,44 @@ impl Case {
         }
     }
 
-    /// Other rules from now on.
-    pub fn judge_by(&mut self, rules: HealthSpec) {
-        self.rules = rules;
+    /// Other checks from now on: each of the type of the one in its place before goes on from where that one was.
+    pub fn check_by(&mut self, before: &[CheckSpec], specs: &[CheckSpec]) {
+        let mut known: Vec<_> = before
+            .iter()
+            .zip(std::mem::take(&mut self.checks))
+            .rev()
+            .collect();
+        let follow = |spec: &CheckSpec| match known.pop() {
+            Some((was, monitor)) if was.kind.name() == spec.kind.name() => monitor.under(spec),
+            _ => Monitor::new(self.health, spec),
+        };
+        self.checks = specs.iter().map(follow).collect();
+        if !wishes(specs) {
+            self.wish = Wish::default();
+        }
+        self.is_set_anew = true;
     }
+
+    /// Has these rules from now on; what that changes. Who is down by them has not failed.
+    pub fn judge_by(&mut self, rules: HealthSpec, now: Instant) -> Option<Turn> {
+        let are_others = std::mem::replace(&mut self.rules, rules) != rules;
+        if !std::mem::take(&mut self.is_set_anew) && !are_others {
+            return None;
+        }
+        let said = |case: &Self| {
+            let last = case.last_result();
+            let last = last.map_or(String::new(), |last| format!(": {last}"));
+            format!("by its checks and their rules as they are set now{last}")
+        };
+        self.follow(said, now)
+    }
+}
+
+/// Whether any of the checks tells what a backend wishes.
+#[must_use]
+pub fn wishes(specs: &[CheckSpec]) -> bool {
+    let mut kinds = specs.iter().map(|spec| &spec.kind);
+    kinds.any(|kind| matches!(kind, CheckKind::Agent { .. }))
 }
 
 #[cfg(test)]
@@ -393,5 +462,25 @@ mod tests {
         let refused = Err(ProbeError::refusal("connect: connection refused"));
         case.observe(0, &refused, SECOND, now);
         assert!(case.is_down_for_sure());
+    }
+
+    #[test]
+    fn a_check_of_another_type_begins_with_what_is_known_of_the_backend() {
+        let now = Instant::now();
+        let slow = |kind| CheckSpec {
+            fall: 3,
+            ..CheckSpec::new(kind)
+        };
+        let specs = [slow(CheckKind::TCP), slow(CheckKind::TCP)];
+        let mut case = Case::new(Health::Up, &specs, HealthSpec::default());
+        case.observe(0, &fail(), SECOND, now);
+        case.observe(1, &fail(), SECOND, now);
+        let others = [slow(CheckKind::TCP), slow(CheckKind::Icmp), slow(CheckKind::Icmp)];
+        case.check_by(&specs, &others);
+        let streaks: Vec<_> = case.checks().iter().map(Monitor::streak).collect();
+        assert_eq!(streaks, [1, 0, 0]);
+        assert!(case.checks().iter().all(|check| check.health() == Health::Up));
+        case.check_by(&others, &others[..1]);
+        assert_eq!((case.checks().len(), case.checks()[0].streak()), (1, 1));
     }
 }

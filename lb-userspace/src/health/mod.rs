@@ -16,7 +16,7 @@ mod stall;
 pub mod through;
 pub mod unreachable;
 
-pub use case::{Case, Turn};
+pub use case::{Case, Turn, wishes};
 pub use flaps::Flaps;
 pub use monitor::{Health, Last, Monitor, said};
 pub use probe::{Answer, ProbeError, Question, Stand, Way, Who, Wish, probe};

@@ -37,6 +37,8 @@ pub struct Monitor {
     /// Results in a row that speak against `health`.
     streak: u32,
     last: Option<Last>,
+    /// An earlier agent has it down by a silence or a bad answer.
+    was_doubtful: bool,
 }
 
 /// The newest result.
@@ -87,17 +89,45 @@ impl Monitor {
             health: initial,
             rise: spec.rise,
             fall: spec.fall,
-            phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
+            phi: spec.phi.map(|phi| {
+                let heartbeats = Heartbeats::new(spec.interval, between_results(spec));
+                (phi.value(), heartbeats)
+            }),
             streak: 0,
             last: None,
+            was_doubtful: false,
         }
     }
 
-    /// The same with so many results that speak against the state already.
+    /// Goes on from where an earlier agent was: with so many results that speak against the state, and, if that is down, whether by
+    /// something that may have been that agent's own.
     #[must_use]
-    pub fn with_streak(mut self, streak: u32) -> Self {
-        self.streak = streak;
-        self
+    pub fn remembered(health: Health, streak: u32, was_doubtful: bool, spec: &CheckSpec) -> Self {
+        Self {
+            streak,
+            was_doubtful,
+            ..Self::new(health, spec)
+        }
+    }
+
+    /// The same by other settings: what was counted still counts.
+    #[must_use]
+    pub fn under(self, spec: &CheckSpec) -> Self {
+        let new = Self::new(self.health, spec);
+        let phi = match (self.phi, new.phi) {
+            // Intervals of another pace say nothing of those to come.
+            (Some((_, known)), Some((threshold, fresh))) if known.has_pace_of(&fresh) => {
+                Some((threshold, known))
+            }
+            (_, phi) => phi,
+        };
+        Self {
+            phi,
+            streak: self.streak,
+            last: self.last,
+            was_doubtful: self.was_doubtful,
+            ..new
+        }
     }
 
     /// Takes the result of a probe; the new state if it changed.
@@ -105,8 +135,10 @@ impl Monitor {
     /// The first result decides at once. After that it takes `fall` failures in a row, or a silence that is unlikely enough, to go
     /// down and `rise` passes in a row to come up; one result to the contrary starts the count again.
     pub fn observe(&mut self, passed: bool, now: Instant) -> Option<Health> {
-        if let (true, Some((_, heartbeats))) = (passed, &mut self.phi) {
-            heartbeats.beat(now);
+        match &mut self.phi {
+            Some((_, heartbeats)) if passed => heartbeats.beat(now),
+            Some((_, heartbeats)) => heartbeats.missed(now),
+            None => {}
         }
         let says = if passed { Health::Up } else { Health::Down };
         if says == self.health {
@@ -179,10 +211,25 @@ impl Monitor {
         self.phi.as_ref()?.1.suspicion(now)
     }
 
+    /// Whether it is down by something that the backend, or its host, has said itself: not by a silence that may be ours.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let by_last = |last: &Last| !last.passed && last.is_refusal;
+        // Without a result yet, it is as an earlier agent has left it.
+        self.health == Health::Down && self.last.as_ref().map_or(!self.was_doubtful, by_last)
+    }
+
     #[must_use]
     pub const fn last(&self) -> Option<&Last> {
         self.last.as_ref()
     }
+}
+
+/// How long it takes from one result to the next at the most, while this host can probe.
+fn between_results(spec: &CheckSpec) -> Duration {
+    let late = Duration::from_millis(50) + spec.timeout / 4;
+    let interval = spec.interval.mul_f64(1.0 + f64::from(spec.jitter) / 100.0);
+    interval + spec.timeout + late
 }
 
 /// A result in one line.
@@ -251,9 +298,28 @@ mod tests {
 
     #[test]
     fn a_count_goes_on_where_it_was() {
-        let mut monitor = monitor(Health::Up, 2, 3).with_streak(2);
+        let spec = CheckSpec {
+            fall: 3,
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let mut monitor = Monitor::remembered(Health::Up, 2, false, &spec);
         assert!(monitor.is_changing());
         assert_eq!(monitor.observe(FAIL, Instant::now()), Some(Health::Down));
+    }
+
+    #[test]
+    fn what_an_earlier_agent_doubted_is_doubted_until_the_next_result() {
+        let start = Instant::now();
+        let spec = CheckSpec::new(CheckKind::TCP);
+        let mut doubtful = Monitor::remembered(Health::Down, 0, true, &spec);
+        assert!(!doubtful.is_refused());
+        doubtful.record(&Err(ProbeError::refusal("refused")), Duration::ZERO, start);
+        assert!(doubtful.is_refused());
+        let mut sure = Monitor::remembered(Health::Down, 0, false, &spec);
+        assert!(sure.is_refused());
+        sure.record(&Err(ProbeError::timeout(Duration::ZERO)), Duration::ZERO, start);
+        assert!(!sure.is_refused());
+        assert!(!Monitor::new(Health::Up, &spec).is_refused());
     }
 
     #[test]
@@ -296,6 +362,30 @@ mod tests {
         // One lost answer is nothing; the longer it lasts, the more it is.
         assert_eq!(monitor.observe(FAIL, start + interval * 50), None);
         assert_eq!(monitor.observe(FAIL, start + interval * 56), Some(Health::Down));
+    }
+
+    #[test]
+    fn one_failure_after_a_standstill_is_no_silence() {
+        let spec = CheckSpec {
+            phi: Some("8".parse().unwrap()),
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut even = Monitor::new(Health::Up, &spec);
+        for beat in 0..50 {
+            even.observe(PASS, at(beat));
+        }
+        let mut stopped = even.clone();
+        assert_eq!(even.observe(FAIL, at(50)), None);
+        // Stopped for five seconds, and then a bad answer.
+        assert_eq!(stopped.observe(FAIL, at(55)), None);
+        // What is silent for as long while it is asked is down.
+        for later in [51, 52] {
+            even.observe(FAIL, at(later));
+            stopped.observe(FAIL, at(later + 5));
+        }
+        assert_eq!((even.health(), stopped.health()), (Health::Down, Health::Down));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::{
     config::{BackendSpec, CheckSpec, HealthSpec, ServiceSpec},
     control::clock,
     datapath::Datapath,
-    health::{self, Case, Health, Job, Who},
+    health::{self, Case, Health, Job, Turn, Who},
 };
 
 /// A backend under observation.
@@ -27,9 +27,29 @@ pub(super) struct Watched {
     pub(super) running: Vec<Option<health::Handle>>,
 }
 
+impl Watched {
+    /// The same backend with the checks that it has now: other ones begin anew, but with what is known of it.
+    fn probed_by(mut self, specs: &[CheckSpec], targets: Vec<SocketAddr>, who: Who) -> Self {
+        if self.specs == specs && self.targets == targets && self.who == who {
+            return self;
+        }
+        self.case.check_by(&self.specs, specs);
+        Self {
+            specs: specs.to_vec(),
+            targets,
+            aims: vec![Aim::Unknown; specs.len()],
+            who,
+            running: specs.iter().map(|_| None).collect(),
+            ..self
+        }
+    }
+}
+
 impl<D: Datapath> Controller<D> {
-    /// Starts and ends checks, so that each backend of a checked service has its own.
-    pub(super) fn watch(&mut self) {
+    /// Starts and ends checks, so that each backend of a checked service has its own. Who turns by what is set now.
+    pub(super) fn watch(&mut self) -> Vec<(CheckKey, Turn)> {
+        let mut turns = Vec::new();
+        let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
         for (at, service) in self.served.services.iter().enumerate() {
@@ -51,12 +71,11 @@ impl<D: Datapath> Controller<D> {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                 };
-                let is_the_same =
-                    |one: &Watched| one.specs == service.checks && one.targets == targets && one.who == who;
-                let running = before.remove(&key).filter(is_the_same);
-                let mut one =
-                    running.unwrap_or_else(|| self.begin(key, &service.checks, service.health, targets, who));
-                one.case.judge_by(service.health);
+                let mut one = match before.remove(&key) {
+                    Some(one) => one.probed_by(&service.checks, targets, who),
+                    None => self.begin(key, &service.checks, service.health, targets, who),
+                };
+                turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
                 one.place = (at, place);
                 self.aim(&mut one, key, service, backend);
                 watched.insert(key, one);
@@ -64,8 +83,8 @@ impl<D: Datapath> Controller<D> {
         }
         self.watched = watched;
         self.timers.retain(|key| self.watched.contains_key(key));
+        self.waiting.clear();
         // Of those that have just begun, and by rules that may be others.
-        let now = clock::now();
         let keys: Vec<_> = self.watched.keys().copied().collect();
         keys.into_iter().for_each(|key| self.time(key, now));
         let services = &self.served.services;
@@ -74,7 +93,8 @@ impl<D: Datapath> Controller<D> {
             let backend = service.backends.get(one.place.1)?;
             Some((*key, backend.address, service.health.passive.limits()))
         });
-        self.suffering.follow(followed, clock::now());
+        self.suffering.follow(followed, now);
+        turns
     }
 
     /// Starts the checks of a backend from what is known of it.
@@ -86,12 +106,15 @@ impl<D: Datapath> Controller<D> {
         targets: Vec<SocketAddr>,
         who: Who,
     ) -> Watched {
-        let initial = match self.applied.word(key.0, key.1).map(BackendWord::state) {
-            Some(BackendState::Up | BackendState::Drain) => Health::Up,
-            Some(BackendState::Down) => Health::Down,
-            Some(BackendState::Free) | None => Health::Checking,
+        let state = self.applied.word(key.0, key.1).map(BackendWord::state);
+        let (initial, remembered) = match state {
+            Some(BackendState::Free) | None => (Health::Checking, None),
+            Some(state) => {
+                let is_down = state == BackendState::Down;
+                let initial = if is_down { Health::Down } else { Health::Up };
+                (initial, self.kept.case(&who, specs, rules, state))
+            }
         };
-        let remembered = self.kept.case(&who, specs, rules, initial);
         Watched {
             case: remembered.unwrap_or_else(|| Case::new(initial, specs, rules)),
             specs: specs.to_vec(),

@@ -432,3 +432,383 @@ async fn those_that_were_down_before_a_restart_are_no_panic() {
     second.observe(&silent((3, 1))).unwrap();
     assert_eq!(ups(&second), 3);
 }
+
+/// Another interval for its only check.
+fn every(file: &ServiceSpec, seconds: u64) -> Change {
+    let mut checks = file.checks.clone();
+    checks[0].interval = Duration::from_secs(seconds);
+    set(ServiceChange {
+        checks: Some(checks),
+        ..ServiceChange::default()
+    })
+}
+
+fn set(set: ServiceChange) -> Change {
+    Change::SetService {
+        service: "web".into(),
+        set,
+    }
+}
+
+#[tokio::test]
+async fn counts_go_on_under_another_interval() {
+    let rig = Rig::new();
+    let file = [checked(service("web", 1, 2))];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for _ in 0..2 {
+        controller.observe(&seen((1, 1), false)).unwrap();
+    }
+    controller.change(every(&file[0], 1800)).unwrap();
+    assert!(controller.checks(Instant::now())[0].checks[0].last.is_some());
+    controller.observe(&seen((1, 1), false)).unwrap();
+    assert_eq!(
+        states(&controller),
+        [BackendState::Down, BackendState::Up],
+        "the third in a row"
+    );
+}
+
+#[tokio::test]
+async fn a_wish_holds_under_another_interval() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Drain),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Drain);
+    controller.change(every(&file[0], 1800)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Drain);
+}
+
+/// Up, down, and up again so often that it is held.
+fn flap(controller: &mut Controller<MemoryDatapath>, key: CheckKey) {
+    for _ in 0..6 {
+        controller.observe(&seen(key, true)).unwrap();
+        controller.observe(&seen(key, false)).unwrap();
+    }
+    controller.observe(&seen(key, true)).unwrap();
+}
+
+/// A service whose backends turn with each result, until they are held for a minute.
+fn hasty(backends: u8) -> ServiceSpec {
+    let mut file = checked(service("web", 1, backends));
+    (file.checks[0].rise, file.checks[0].fall) = (1, 1);
+    file.health.flaps.hold = Duration::from_secs(60);
+    file
+}
+
+#[tokio::test]
+async fn a_hold_goes_on_under_another_interval() {
+    let rig = Rig::new();
+    let file = [hasty(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    flap(&mut controller, (1, 1));
+    assert_eq!(states(&controller)[0], BackendState::Down, "held");
+    controller.change(every(&file[0], 1800)).unwrap();
+    controller.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Down, "still held");
+}
+
+#[tokio::test]
+async fn other_rules_count_at_once_and_are_no_failure() {
+    let rig = Rig::new();
+    let mut both = checked(service("web", 1, 1));
+    both.checks.push(both.checks[0].clone());
+    let mut controller = rig.start(MemoryDatapath::default(), &[both.clone()]);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&second((1, 1), false)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    let require = |require| {
+        set(ServiceChange {
+            health: HealthChange {
+                require: Some(require),
+                ..HealthChange::default()
+            },
+            ..ServiceChange::default()
+        })
+    };
+    controller.change(require(Require::Any)).unwrap();
+    assert_eq!(ups(&controller), 1, "one check passes, which is enough now");
+    controller.change(require(Require::All)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    assert_eq!(controller.checks(Instant::now())[0].failures, 0);
+    let events = rig.outlets.journal.recent(&Filter::default(), None);
+    let reasons: Vec<_> = events
+        .iter()
+        .filter(|event| matches!(event.event, What::Up | What::Down))
+        .map(|event| (event.event, event.reason.as_str()))
+        .collect();
+    assert_eq!(
+        reasons[reasons.len() - 2..],
+        [
+            (
+                What::Up,
+                "by its checks and their rules as they are set now: closed"
+            ),
+            (
+                What::Down,
+                "by its checks and their rules as they are set now: closed"
+            ),
+        ]
+    );
+    // The check that does not pass goes.
+    let one = set(ServiceChange {
+        checks: Some(both.checks[..1].to_vec()),
+        ..ServiceChange::default()
+    });
+    controller.change(one).unwrap();
+    assert_eq!(ups(&controller), 1);
+}
+
+#[tokio::test]
+async fn a_hold_ends_when_it_is_switched_off() {
+    let rig = Rig::new();
+    let file = hasty(2);
+    let mut controller = rig.start(MemoryDatapath::default(), &[file]);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    flap(&mut controller, (1, 1));
+    assert_eq!(states(&controller)[0], BackendState::Down, "held");
+    let flaps = FlapsChange {
+        hold: Some(Duration::ZERO),
+        ..FlapsChange::default()
+    };
+    let off = set(ServiceChange {
+        health: HealthChange {
+            flaps,
+            ..HealthChange::default()
+        },
+        ..ServiceChange::default()
+    });
+    controller.change(off).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Up);
+    assert_eq!(controller.checks(Instant::now())[0].held_seconds, None);
+}
+
+#[tokio::test]
+async fn nobody_is_held_down_where_nobody_else_is_up() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[hasty(3)]);
+    for id in 1..=3 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    flap(&mut controller, (1, 1));
+    flap(&mut controller, (2, 1));
+    assert_eq!(states(&controller)[..2], [BackendState::Down; 2], "held");
+    // With the last other one down, the one that has waited longest is let up, and only that.
+    controller.observe(&seen((3, 1), false)).unwrap();
+    assert_eq!(
+        states(&controller),
+        [BackendState::Up, BackendState::Down, BackendState::Down]
+    );
+    let reasons = |controller: &Controller<MemoryDatapath>, backend: &str| {
+        let events = controller.journal.recent(&Filter::default(), None);
+        let up = events
+            .iter()
+            .rfind(|event| event.event == What::Up && event.backend.as_deref() == Some(backend));
+        up.map(|event| event.reason.clone()).unwrap_or_default()
+    };
+    assert_eq!(
+        reasons(&controller, "b1"),
+        "no longer held down: nobody else of its pool is up"
+    );
+    // Whoever fails then is down, as without a hold, and the next one is let up.
+    controller.observe(&seen((1, 1), false)).unwrap();
+    assert_eq!(
+        states(&controller),
+        [BackendState::Down, BackendState::Up, BackendState::Down]
+    );
+    // The only one comes up with its first pass.
+    controller.observe(&seen((2, 1), false)).unwrap();
+    assert_eq!(ups(&controller), 0);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    assert_eq!(states(&controller)[1], BackendState::Up);
+    // And is held as before when another one is there.
+    controller.observe(&seen((3, 1), true)).unwrap();
+    controller.observe(&seen((2, 1), false)).unwrap();
+    controller.observe(&seen((2, 1), true)).unwrap();
+    assert_eq!(states(&controller)[1], BackendState::Down, "held");
+}
+
+#[tokio::test]
+async fn a_held_backend_is_let_up_when_the_others_are_drained() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[hasty(2)]);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    flap(&mut controller, (1, 1));
+    assert_eq!(states(&controller), [BackendState::Down, BackendState::Up]);
+    controller.change(drain("b2")).unwrap();
+    assert_eq!(states(&controller), [BackendState::Up, BackendState::Drain]);
+}
+
+#[tokio::test]
+async fn a_wish_for_maintenance_holds_over_a_restart() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Maintenance),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Down);
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    // The agent says something else now, and nothing of that.
+    let half = Wish {
+        weight: Some(50),
+        ..Wish::default()
+    };
+    for _ in 0..3 {
+        second.observe(&wishing((1, 1), half.clone())).unwrap();
+    }
+    assert_eq!(states(&second)[0], BackendState::Down);
+    let ready = Wish {
+        admin: Some(Admin::Ready),
+        ..Wish::default()
+    };
+    second.observe(&wishing((1, 1), ready)).unwrap();
+    assert_eq!(states(&second)[0], BackendState::Up);
+}
+
+#[tokio::test]
+async fn what_has_not_changed_for_long_is_still_known_after_a_crash() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Drain),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    controller.write_health(clock::now());
+    // Eleven minutes go by.
+    let path = rig.state.path().join("health.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut document: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    document["written"] = (document["written"].as_f64().unwrap() - 660.0).into();
+    std::fs::write(&path, serde_json::to_vec(&document).unwrap()).unwrap();
+    clock::advance(Duration::from_secs(660));
+    assert!(controller.due().is_some_and(|due| due <= clock::now()));
+    controller.catch_up().unwrap();
+    controller.kept_written().await;
+    let second = rig.start(controller.datapath, &file);
+    assert_eq!(states(&second)[0], BackendState::Drain);
+}
+
+#[tokio::test]
+async fn a_pool_in_panic_is_kept_over_a_restart() {
+    let rig = Rig::new();
+    let mut pool = checked(service("web", 1, 4));
+    pool.health.panic = 50;
+    pool.checks[0].fall = 1;
+    let file = [pool];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=4 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=4 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    assert_eq!(ups(&controller), 4);
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    assert_eq!(ups(&second), 4);
+    second.observe(&silent((1, 1))).unwrap();
+    second.observe(&silent((2, 1))).unwrap();
+    assert_eq!(ups(&second), 4, "they were kept, and still are");
+    second.observe(&refused((2, 1))).unwrap();
+    assert_eq!(ups(&second), 3);
+}
+
+#[tokio::test]
+async fn weight_goes_on_growing_over_a_restart() {
+    let rig = Rig::new();
+    let mut pool = hasty(2);
+    pool.health.slow_start = Duration::from_secs(1000);
+    let file = [pool];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), true)).unwrap();
+    clock::advance(Duration::from_secs(450));
+    controller.write_health(clock::now());
+    let second = rig.start(controller.datapath, &file);
+    assert_eq!(second.checks(clock::now())[0].weight_now, 50);
+}
+
+#[tokio::test]
+async fn a_word_that_others_have_changed_is_all_that_is_known() {
+    let rig = Rig::new();
+    let file = [checked(service("web", 1, 2))];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.write_health(Instant::now());
+    let was = word(&controller, 1);
+    let down = BackendWord::new(BackendState::Down, was.next_hop(), was.generation());
+    controller.datapath.words.insert(1, down);
+    let mut second = rig.start(controller.datapath, &file);
+    // It has to rise.
+    second.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(states(&second)[0], BackendState::Down);
+}
+
+/// Four backends and two backups, that may panic.
+fn with_backups(need: u8) -> ServiceSpec {
+    let mut pool = checked(service("web", 1, 6));
+    pool.need = need;
+    pool.health.panic = 50;
+    pool.checks[0].fall = 1;
+    for backup in &mut pool.backends[4..] {
+        backup.priority = 1;
+    }
+    pool
+}
+
+#[tokio::test]
+async fn healthy_backups_serve_in_place_of_a_panic() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[with_backups(1)]);
+    for id in 1..=6 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=4 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    let serving: BTreeSet<_> = owners(&controller, 0).into_iter().collect();
+    assert_eq!(serving, BTreeSet::from([5, 6]));
+    assert_eq!(ups(&controller), 2);
+    // When they go too, it is likelier that the probes are wrong.
+    controller.observe(&silent((5, 1))).unwrap();
+    controller.observe(&silent((6, 1))).unwrap();
+    assert_eq!(ups(&controller), 6);
+}
+
+#[tokio::test]
+async fn who_is_kept_keeps_no_healthy_backup_from_serving() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[with_backups(2)]);
+    for id in 1..=6 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=5 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    assert_eq!(ups(&controller), 6, "one backup is too few");
+    assert!(owners(&controller, 0).contains(&6));
+}
