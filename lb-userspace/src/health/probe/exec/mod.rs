@@ -18,8 +18,11 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::output::Output;
-use super::{Answer, ProbeError, Question, excerpt::excerpt};
-use crate::command_group::{Group, failure};
+use super::{Answer, ProbeError, Question};
+use crate::{
+    command_group::{Group, failure},
+    output::first_line,
+};
 
 static TURNS: LazyLock<Turns> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -80,7 +83,7 @@ async fn run(
     let status = group.ended(output.drain()).await;
     let status = status.map_err(|error| ProbeError::ours(format!("wait for the command: {error}")))?;
     output.take_rest();
-    judge(status, &excerpt(&output.kept))
+    judge(status, &first_line(&output.kept))
 }
 
 /// Its turn is over when nothing of it is left.
