@@ -103,7 +103,7 @@ fn a_flapping_backend_is_held_down_for_longer_and_longer() -> Result<()> {
 fn failing(lab: &Lab) -> Result<(Scripted, Agent)> {
     let script = [200, 501, 502, 503, 504].map(|code| Manner::http(code, ""));
     let server = lab.backend(0).scripted(PORT, script)?;
-    let check = "[service.check]\ntype = \"http\"\ninterval = \"3s\"\ntimeout = \"3s\"\nrise = 2\nfall = 3\n";
+    let check = "[service.check]\ntype = \"http\"\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 2\nfall = 3\n";
     let agent = lab
         .agent(&service(
             lab,
