@@ -54,6 +54,15 @@ where
     table.trim_fmt() + "\n"
 }
 
+/// What there is to say of one thing, a line each: its name, and the fact.
+#[must_use]
+pub fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let lines = facts.into_iter();
+    lines
+        .map(|(name, value)| format!("{name:<11}{}\n", one_line(&value)))
+        .collect()
+}
+
 /// JSON for programs that people also read.
 ///
 /// # Errors
