@@ -1,10 +1,14 @@
 //! How results look: plain tables and round numbers for people, JSON for programs.
 
+mod words;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+
+pub use self::words::{cut, excerpt, first_line, one_line, printable};
 
 const DECIMAL: (f64, &[&str]) = (1000.0, &["k", "M", "G", "T", "P", "E"]);
 const BINARY: (f64, &[&str]) = (1024.0, &["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]);
@@ -36,7 +40,10 @@ where
         Column::Text(head) | Column::Number(head) => *head,
     }));
     for row in rows {
-        table.add_row(row.into_iter().map(|cell| printable(&cell)));
+        table.add_row(
+            row.into_iter()
+                .map(|cell| cell.lines().map(printable).collect::<Vec<_>>().join("\n")),
+        );
     }
     for (column, kind) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
@@ -45,6 +52,15 @@ where
         }
     }
     table.trim_fmt() + "\n"
+}
+
+/// What there is to say of one thing, a line each: its name, and the fact.
+#[must_use]
+pub fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let lines = facts.into_iter();
+    lines
+        .map(|(name, value)| format!("{name:<11}{}\n", one_line(&value)))
+        .collect()
 }
 
 /// JSON for programs that people also read.
@@ -80,25 +96,6 @@ pub fn bytes(number: u64) -> String {
 pub fn duration(seconds: u64) -> String {
     let all = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     all.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// What came from elsewhere as one line that leaves the terminal alone.
-#[must_use]
-pub fn one_line(text: &str) -> String {
-    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-/// Without control characters, except line ends.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
 }
 
 fn scaled(number: u64, (base, units): (f64, &[&str])) -> String {
@@ -166,8 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn text_from_elsewhere_cannot_steer_the_terminal() {
-        assert_eq!(one_line("a\r\n\tb\u{1b}[2J"), "a b\u{fffd}[2J");
+    fn cells_from_elsewhere_cannot_steer_the_terminal() {
         let text = table(&[Column::Text("A")], [["\u{1b}[31mred".to_owned()]]);
         assert!(!text.contains('\u{1b}'), "{text}");
     }

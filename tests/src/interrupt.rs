@@ -56,7 +56,16 @@ pub(crate) fn install() -> io::Result<()> {
     })?;
     // The default comes back with the first signal: the second ends a program that does not look at the flag.
     let flags = SaFlags::SA_RESTART | SaFlags::SA_RESETHAND;
-    let action = SigAction::new(SigHandler::Handler(on_signal), flags, SigSet::empty());
+    // SAFETY: the caller vouches for the handler.
+    unsafe { handle(on_signal, flags) }
+}
+
+/// Has a handler called at each of the signals.
+///
+/// # Safety
+/// It only does what is safe in a handler (signal-safety(7)).
+pub(crate) unsafe fn handle(handler: extern "C" fn(i32), flags: SaFlags) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(handler), flags, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler only does what is safe in one: an atomic store, a OnceLock read and write(2).
         let before = unsafe { sigaction(signal, &action) }?;

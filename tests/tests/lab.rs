@@ -237,7 +237,7 @@ fn connections_live_until_either_end_stops() -> Result<()> {
     stream.get_mut().write_all(b"hello\n")?;
     line.clear();
     stream.read_line(&mut line)?;
-    assert_eq!((line.as_str(), echo.connections()), ("hello\n", 1));
+    assert_eq!((line.as_str(), echo.open()), ("hello\n", 1));
     drop(echo);
     assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "the connection goes on");
     Ok(())

@@ -4,21 +4,21 @@ use std::{process::Command, time::Instant};
 
 use anyhow::Result;
 
-use crate::{process, say, workspace::cargo};
+use crate::{
+    process, say,
+    workspace::{self, cargo},
+};
 
 pub fn run() -> Result<()> {
     stage("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     stage(
+        "lint of what is shared",
+        &mut clippy(&workspace::COMMON, &["--all-targets"]),
+    )?;
+    stage(
         "lint",
         &mut clippy(
-            &[
-                "lb-common",
-                "lb-userspace",
-                "xtask",
-                "xlb-tests",
-                "xlb-fuzz",
-                "xlb-blockstore",
-            ],
+            &["lb-userspace", "xtask", "xlb-tests", "xlb-fuzz", "xlb-blockstore"],
             &["--all-targets"],
         ),
     )?;

@@ -4,7 +4,10 @@ use std::{path::Path, time::Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::{build, check, process, say, setup, verify, workspace::cargo};
+use crate::{
+    build, check, process, say, setup, verify,
+    workspace::{self, cargo},
+};
 
 pub fn run(args: &[String]) -> Result<()> {
     let start = Instant::now();
@@ -25,22 +28,16 @@ pub fn run(args: &[String]) -> Result<()> {
 }
 
 fn unit_tests(args: &[String]) -> Result<()> {
-    let mut command = cargo(&[
-        "test",
-        "--release",
-        "--no-fail-fast",
-        "-p",
-        "lb-common",
-        "-p",
-        "lb-userspace",
-        "-p",
-        "xtask",
-        "-p",
-        "xlb-fuzz",
-        "-p",
-        "xlb-blockstore",
-    ]);
-    process::run(command.arg("--").args(args))
+    let run = |packages: &[&str]| {
+        let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        process::run(command.arg("--").args(args))
+    };
+    let common = run(&workspace::COMMON);
+    let rest = run(&["lb-userspace", "xtask", "xlb-fuzz", "xlb-blockstore"]);
+    common.and(rest)
 }
 
 /// One at a time: they measure, and they share the machine's cores with the agents and servers that they start.

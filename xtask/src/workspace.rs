@@ -28,6 +28,10 @@ pub fn binary(name: &str) -> PathBuf {
     target_dir().join("release").join(name)
 }
 
+/// What is tested and linted by itself: lb-userspace's build script has it too, and would get its tests' features of the crates that they
+/// share. The agent and the BPF programs would be built once more.
+pub const COMMON: [&str; 1] = ["lb-common"];
+
 /// Builds one of the programs in `tests/examples`; returns where it is.
 pub fn example(name: &str) -> Result<PathBuf> {
     process::run(&mut cargo(&[

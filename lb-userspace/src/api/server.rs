@@ -193,7 +193,7 @@ async fn set_service(
     if set.is_empty() {
         let nothing = format!(
             "service {service:?}: nothing to change: give {}",
-            ServiceChange::FIELDS
+            ServiceChange::fields()
         );
         return Err(Problem::Refused(nothing));
     }
@@ -226,7 +226,7 @@ async fn set_backend(
     if set.is_empty() {
         let nothing = format!(
             "service {service:?}, backend {backend:?}: nothing to change: give {}",
-            BackendChange::FIELDS
+            BackendChange::fields()
         );
         return Err(Problem::Refused(nothing));
     }

@@ -64,10 +64,7 @@ fn page(told: &Lookup) -> String {
         ("Next hop", hop),
         ("Why", Some(why(told))),
     ];
-    let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    facts
-        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(&value)))
-        .collect()
+    output::facts(facts.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 fn hash(slot: &LookupSlot) -> String {

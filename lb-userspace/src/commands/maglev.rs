@@ -52,11 +52,7 @@ fn page(slots: &Slots) -> String {
         ("Slots", format!("{}{nobody}", slots.slots)),
         ("States", states.join(", ")),
     ];
-    let facts: String = facts
-        .into_iter()
-        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(&value)))
-        .collect();
-    format!("{facts}\n{}", shares(slots))
+    format!("{}\n{}", output::facts(facts), shares(slots))
 }
 
 fn shares(slots: &Slots) -> String {

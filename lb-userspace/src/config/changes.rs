@@ -8,105 +8,58 @@ use super::{
     backend::{Admin, BackendSpec},
     balance::{Algorithm, OnDown, OnFull, Udp, load_factor},
     check::CheckSpec,
+    declared::change,
     factor,
     health_change::HealthChange,
     prefix::Prefix,
     rates::{Affinity, Rate, SourceRate},
     service::ServiceSpec,
-    value::{self, is_default},
+    value,
 };
 
-/// Settings of a backend; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackendChange {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub admin: Option<Admin>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_connections: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
+change! {
+    /// Settings of a backend; what is absent stays as it is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct BackendChange of BackendSpec {
+        admin: Admin,
+        weight: u16,
+        max_connections: u32,
+        priority: u8,
+    }
 }
 
-/// Settings of a service; what is absent stays as it is. Those that may be missing are taken away by null.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceChange {
-    /// With another algorithm, the settings that only the one before has get their defaults.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub algorithm: Option<Algorithm>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_prefix: Option<Prefix>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<u8>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_factor")]
-    pub load_factor: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub need: Option<u8>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_full: Option<OnFull>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_down: Option<OnDown>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp: Option<Udp>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub drain_timeout: Option<Duration>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub affinity: Option<Option<Affinity>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub new_flows: Option<Option<Rate>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub new_flows_per_source: Option<Option<SourceRate>>,
-    /// All its checks; none takes them away.
-    #[serde(
-        rename = "check",
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "given_checks"
-    )]
-    pub checks: Option<Vec<CheckSpec>>,
-    /// What is made of their results.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub health: HealthChange,
+change! {
+    /// Settings of a service; what is absent stays as it is. Those that may be missing are taken away by null.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct ServiceChange of ServiceSpec {
+        /// With another algorithm, the settings that only the one before has get their defaults.
+        algorithm: Algorithm,
+        source_prefix: Prefix,
+        replicas: u8,
+        #[serde(with = "optional_factor")]
+        load_factor: u16,
+        need: u8,
+        on_full: OnFull,
+        on_down: OnDown,
+        udp: Udp,
+        #[serde(with = "optional_duration")]
+        drain_timeout: Duration,
+        #[serde(deserialize_with = "given")]
+        affinity: Option<Affinity>,
+        #[serde(deserialize_with = "given")]
+        new_flows: Option<Rate>,
+        #[serde(deserialize_with = "given")]
+        new_flows_per_source: Option<SourceRate>,
+        /// All its checks; none takes them away.
+        #[serde(with = "given_checks")]
+        checks as "check": Vec<CheckSpec>,
+    } with {
+        /// What is made of their results.
+        health: HealthChange,
+    }
 }
 
 impl BackendChange {
-    /// Names of what may change.
-    pub const FIELDS: &'static str = "admin, weight, max_connections or priority";
-
-    /// Whether nothing is given.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Gives `spec` the settings.
-    pub fn apply(&self, spec: &mut BackendSpec) {
-        let Self {
-            admin,
-            weight,
-            max_connections,
-            priority,
-        } = *self;
-        spec.admin = admin.unwrap_or(spec.admin);
-        spec.weight = weight.unwrap_or(spec.weight);
-        spec.max_connections = max_connections.unwrap_or(spec.max_connections);
-        spec.priority = priority.unwrap_or(spec.priority);
-    }
-
-    /// What both change, this one first.
-    #[must_use]
-    pub fn then(self, next: Self) -> Self {
-        Self {
-            admin: next.admin.or(self.admin),
-            weight: next.weight.or(self.weight),
-            max_connections: next.max_connections.or(self.max_connections),
-            priority: next.priority.or(self.priority),
-        }
-    }
-
     /// Whether `spec` has the settings already.
     #[must_use]
     pub fn is_in(&self, spec: &BackendSpec) -> bool {
@@ -114,16 +67,26 @@ impl BackendChange {
         self.apply(&mut changed);
         changed == *spec
     }
+
+    /// Gives `spec` the settings.
+    pub fn apply(&self, spec: &mut BackendSpec) {
+        self.set(spec);
+    }
+
+    /// What both change, this one first.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        self.or(next)
+    }
 }
 
 impl ServiceChange {
-    /// Names of what may change.
-    pub const FIELDS: &'static str = "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, udp, drain_timeout, affinity, new_flows, new_flows_per_source, check or health";
-
-    /// Whether nothing is given.
+    /// Whether `spec` has the settings already.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    pub fn is_in(&self, spec: &ServiceSpec) -> bool {
+        let mut changed = spec.clone();
+        self.apply(&mut changed);
+        changed == *spec
     }
 
     /// The same with the defaults that come with another algorithm, so that it does the same to every service.
@@ -147,68 +110,13 @@ impl ServiceChange {
 
     /// Gives `spec` the settings.
     pub fn apply(&self, spec: &mut ServiceSpec) {
-        let Self {
-            algorithm,
-            source_prefix,
-            replicas,
-            load_factor,
-            need,
-            on_full,
-            on_down,
-            udp,
-            drain_timeout,
-            affinity,
-            new_flows,
-            new_flows_per_source,
-            checks,
-            health,
-        } = self.clone().spelled_out();
-        spec.algorithm = algorithm.unwrap_or(spec.algorithm);
-        spec.source_prefix = source_prefix.unwrap_or(spec.source_prefix);
-        spec.replicas = replicas.unwrap_or(spec.replicas);
-        spec.load_factor = load_factor.unwrap_or(spec.load_factor);
-        spec.need = need.unwrap_or(spec.need);
-        spec.on_full = on_full.unwrap_or(spec.on_full);
-        spec.on_down = on_down.unwrap_or(spec.on_down);
-        spec.udp = udp.unwrap_or(spec.udp);
-        spec.drain_timeout = drain_timeout.unwrap_or(spec.drain_timeout);
-        spec.affinity = affinity.unwrap_or(spec.affinity);
-        spec.new_flows = new_flows.unwrap_or(spec.new_flows);
-        spec.new_flows_per_source = new_flows_per_source.unwrap_or(spec.new_flows_per_source);
-        if let Some(checks) = checks {
-            spec.checks = checks;
-        }
-        health.apply(&mut spec.health);
+        self.clone().spelled_out().set(spec);
     }
 
     /// What both change, this one first.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
-        let (first, next) = (self.spelled_out(), next.spelled_out());
-        Self {
-            algorithm: next.algorithm.or(first.algorithm),
-            source_prefix: next.source_prefix.or(first.source_prefix),
-            replicas: next.replicas.or(first.replicas),
-            load_factor: next.load_factor.or(first.load_factor),
-            need: next.need.or(first.need),
-            on_full: next.on_full.or(first.on_full),
-            on_down: next.on_down.or(first.on_down),
-            udp: next.udp.or(first.udp),
-            drain_timeout: next.drain_timeout.or(first.drain_timeout),
-            affinity: next.affinity.or(first.affinity),
-            new_flows: next.new_flows.or(first.new_flows),
-            new_flows_per_source: next.new_flows_per_source.or(first.new_flows_per_source),
-            checks: next.checks.or(first.checks),
-            health: first.health.then(next.health),
-        }
-    }
-
-    /// Whether `spec` has the settings already.
-    #[must_use]
-    pub fn is_in(&self, spec: &ServiceSpec) -> bool {
-        let mut changed = spec.clone();
-        self.apply(&mut changed);
-        changed == *spec
+        self.spelled_out().or(next.spelled_out())
     }
 }
 
@@ -331,6 +239,19 @@ mod tests {
         change(json!({"algorithm": "bounded", "load_factor": 1.5})).apply(&mut spec);
         change(json!({"algorithm": "bounded"})).apply(&mut spec);
         assert_eq!((spec.algorithm, spec.load_factor), (Algorithm::Bounded, 150));
+    }
+
+    #[test]
+    fn what_may_change_is_named_as_it_is_written() {
+        assert_eq!(
+            BackendChange::fields(),
+            "admin, weight, max_connections or priority"
+        );
+        assert_eq!(
+            ServiceChange::fields(),
+            "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, udp, drain_timeout, affinity, \
+             new_flows, new_flows_per_source, check or health"
+        );
     }
 
     #[test]

@@ -6,96 +6,55 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     changes::optional_duration,
+    declared::change,
     health::{Checking, DAY, FLAPS, Flaps, HealthSpec, PERCENT, Passive, Require, SIGNS},
     invalid::Invalid,
-    value::{Bounded, is_default},
+    value::Bounded,
 };
 
-/// Settings of [`HealthSpec`]; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HealthChange {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub require: Option<Require>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub checking: Option<Checking>,
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub slow_start: Option<Duration>,
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::<_, _, { PERCENT.min }, { PERCENT.max }>"
-    )]
-    pub panic: Option<u8>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub flaps: FlapsChange,
-    #[serde(skip_serializing_if = "is_default")]
-    pub passive: PassiveChange,
+change! {
+    /// Settings of [`HealthSpec`]; what is absent stays as it is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct HealthChange of HealthSpec {
+        require: Require,
+        checking: Checking,
+        #[serde(with = "optional_duration")]
+        slow_start: Duration,
+        #[serde(deserialize_with = "bounded::<_, _, { PERCENT.min }, { PERCENT.max }>")]
+        panic: u8,
+    } with {
+        flaps: FlapsChange,
+        passive: PassiveChange,
+    }
 }
 
-/// Settings of [`Flaps`]; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FlapsChange {
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::<_, _, { FLAPS.min }, { FLAPS.max }>"
-    )]
-    pub allowed: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub window: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub hold: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub hold_max: Option<Duration>,
+change! {
+    /// Settings of [`Flaps`]; what is absent stays as it is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct FlapsChange of Flaps {
+        #[serde(deserialize_with = "bounded::<_, _, { FLAPS.min }, { FLAPS.max }>")]
+        allowed: u32,
+        #[serde(with = "optional_duration")]
+        window: Duration,
+        #[serde(with = "optional_duration")]
+        hold: Duration,
+        #[serde(with = "optional_duration")]
+        hold_max: Duration,
+    }
 }
 
-/// Settings of [`Passive`]; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PassiveChange {
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::<_, _, { SIGNS.min }, { SIGNS.max }>"
-    )]
-    pub signs: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none", with = "optional_duration")]
-    pub window: Option<Duration>,
+change! {
+    /// Settings of [`Passive`]; what is absent stays as it is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct PassiveChange of Passive {
+        #[serde(deserialize_with = "bounded::<_, _, { SIGNS.min }, { SIGNS.max }>")]
+        signs: u32,
+        #[serde(with = "optional_duration")]
+        window: Duration,
+    }
 }
 
 impl HealthChange {
-    /// Gives `spec` the settings.
-    pub fn apply(&self, spec: &mut HealthSpec) {
-        let Self {
-            require,
-            checking,
-            slow_start,
-            panic,
-            flaps,
-            passive,
-        } = *self;
-        *spec = HealthSpec {
-            require: require.unwrap_or(spec.require),
-            checking: checking.unwrap_or(spec.checking),
-            slow_start: slow_start.unwrap_or(spec.slow_start),
-            panic: panic.unwrap_or(spec.panic),
-            flaps: flaps.over(spec.flaps),
-            passive: passive.over(spec.passive),
-        };
-    }
-
-    /// What both change, this one first.
-    #[must_use]
-    pub fn then(self, next: Self) -> Self {
-        Self {
-            require: next.require.or(self.require),
-            checking: next.checking.or(self.checking),
-            slow_start: next.slow_start.or(self.slow_start),
-            panic: next.panic.or(self.panic),
-            flaps: self.flaps.then(next.flaps),
-            passive: self.passive.then(next.passive),
-        }
-    }
-
     /// Whether there is any service that could have the settings.
     ///
     /// # Errors
@@ -110,51 +69,8 @@ impl HealthChange {
             },
             ..HealthSpec::default()
         };
-        self.apply(&mut spec);
+        self.set(&mut spec);
         spec.check()
-    }
-}
-
-impl FlapsChange {
-    fn over(self, flaps: Flaps) -> Flaps {
-        let Self {
-            allowed,
-            window,
-            hold,
-            hold_max,
-        } = self;
-        Flaps {
-            allowed: allowed.unwrap_or(flaps.allowed),
-            window: window.unwrap_or(flaps.window),
-            hold: hold.unwrap_or(flaps.hold),
-            hold_max: hold_max.unwrap_or(flaps.hold_max),
-        }
-    }
-
-    fn then(self, next: Self) -> Self {
-        Self {
-            allowed: next.allowed.or(self.allowed),
-            window: next.window.or(self.window),
-            hold: next.hold.or(self.hold),
-            hold_max: next.hold_max.or(self.hold_max),
-        }
-    }
-}
-
-impl PassiveChange {
-    fn over(self, passive: Passive) -> Passive {
-        let Self { signs, window } = self;
-        Passive {
-            signs: signs.unwrap_or(passive.signs),
-            window: window.unwrap_or(passive.window),
-        }
-    }
-
-    fn then(self, next: Self) -> Self {
-        Self {
-            signs: next.signs.or(self.signs),
-            window: next.window.or(self.window),
-        }
     }
 }
 
@@ -227,12 +143,12 @@ mod tests {
             let change = change(text.clone());
             assert_eq!(serde_json::to_value(change).unwrap(), text);
             let before = HealthChange::from(one_by_one);
-            change.apply(&mut one_by_one);
-            at_once = at_once.then(change);
-            assert_eq!(before.then(change), one_by_one.into(), "{given}");
+            change.set(&mut one_by_one);
+            at_once = at_once.or(change);
+            assert_eq!(before.or(change), one_by_one.into(), "{given}");
         }
         let mut spec = HealthSpec::default();
-        at_once.apply(&mut spec);
+        at_once.set(&mut spec);
         assert_eq!(spec, one_by_one);
         assert_eq!(at_once, one_by_one.into(), "all of them are others now");
     }

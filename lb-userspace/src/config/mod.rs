@@ -10,6 +10,7 @@ mod backend;
 mod balance;
 mod changes;
 mod check;
+mod declared;
 pub mod factor;
 mod flows;
 mod health;

@@ -26,6 +26,7 @@ use super::{
     model::Config,
     value::quoted,
 };
+use crate::output;
 
 /// Longest error; what goes beyond is somebody's text.
 const LONGEST: usize = 500;
@@ -225,19 +226,8 @@ impl std::error::Error for ConfigError {}
 
 /// `text` without line breaks and other control characters, and not endless.
 fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    for c in text.trim_end().chars() {
-        if line.len() >= LONGEST {
-            line.push('…');
-            break;
-        }
-        match c {
-            '\n' => line.push_str(", "),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
+    let lines: Vec<_> = text.trim_end().split('\n').map(output::printable).collect();
+    output::cut(lines.join(", "), LONGEST)
 }
 
 /// A value that an offset is in.

@@ -1,7 +1,7 @@
 //! The benchmark suites: what `cargo xtask bench` runs.
 //!
 //! Reading order: [`report`] (what is printed), then the suite of interest. What suites share: [`wrapper`] (how a program is given the
-//! same packet again and again), [`rounds`] (how programs take turns), [`frame`] (the packets), [`bases`] (what they are compared with), [`balancer`] (the program under test), [`sys`] (bpf(2)).
+//! same packet again and again), [`rounds`] (how programs take turns), [`frame`] (the packets), [`bases`] (what they are compared with), [`haproxy`] and [`nftables`] (other balancers), [`balancer`] (the program under test), [`sys`] (bpf(2)).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod alone;
@@ -10,6 +10,7 @@ mod bases;
 mod counts;
 mod failover;
 mod frame;
+mod haproxy;
 #[path = "../verify/host.rs"]
 mod host;
 mod nftables;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, Signal};
 
 use crate::interrupt;
 
@@ -35,21 +35,8 @@ impl fmt::Display for Interrupted {
 pub(super) fn catch() -> Result<()> {
     // Takes the lab's own handlers out of the way: they leave SIGHUP out and do not say which signal came.
     interrupt::flag()?;
-    let action = SigAction::new(
-        SigHandler::Handler(on_signal),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler does nothing but an atomic store, which is safe in one.
-        let before = unsafe { sigaction(signal, &action) }?;
-        // nohup: whoever started us wants us to outlive the terminal.
-        if signal == Signal::SIGHUP && matches!(before.handler(), SigHandler::SigIgn) {
-            // SAFETY: puts back what was there, which is no handler at all.
-            unsafe { sigaction(signal, &before) }?;
-        }
-    }
-    Ok(())
+    // SAFETY: the handler does nothing but an atomic store, which is safe in one.
+    Ok(unsafe { interrupt::handle(on_signal, SaFlags::SA_RESTART) }?)
 }
 
 extern "C" fn on_signal(signal: i32) {

@@ -1,10 +1,11 @@
-//! Real servers on hosts: nginx, iperf3, dnsmasq, a UDP echo, a TCP echo, the far end of tunnels. Each ends when its handle is dropped.
+//! Real servers on hosts: nginx, iperf3, dnsmasq, a UDP echo, a TCP server that behaves to order, the far end of tunnels. Each ends when
+//! its handle is dropped.
 
 mod decap;
 mod dns;
 mod iperf;
 mod nginx;
-mod tcp_echo;
+mod scripted;
 mod udp_echo;
 
 pub mod files;
@@ -20,7 +21,7 @@ pub use decap::Decap;
 pub use dns::Dns;
 pub use iperf::Iperf;
 pub use nginx::{Nginx, NginxBuilder};
-pub use tcp_echo::TcpEcho;
+pub use scripted::{Manner, Scripted};
 pub use udp_echo::UdpEcho;
 
 impl Host {
@@ -61,8 +62,13 @@ impl Host {
     }
 
     /// A TCP server on `port` of every address that greets with the host's name and a newline, then echoes.
-    pub fn tcp_echo(&self, port: u16) -> Result<TcpEcho> {
-        TcpEcho::start(self, port)
+    pub fn tcp_echo(&self, port: u16) -> Result<Scripted> {
+        self.scripted(port, [Manner::Echoes(format!("{}\n", self.name))])
+    }
+
+    /// A TCP server on `port` of every address. Connections meet one manner after another of a script, then all its last.
+    pub fn scripted(&self, port: u16, script: impl IntoIterator<Item = Manner>) -> Result<Scripted> {
+        Scripted::start(self, port, script)
     }
 }
 

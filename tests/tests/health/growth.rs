@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use xlb_tests::{Host, Lab, preflight, server::UdpEcho};
-
-use crate::{
-    server::{Manner, Server},
-    stage::{PACE, PATIENCE, service, tell, wait_for, wait_until_ready},
+use xlb_tests::{
+    Host, Lab, preflight,
+    server::{Manner, UdpEcho},
 };
+
+use crate::stage::{PACE, PATIENCE, service, tell, wait_for, wait_until_ready};
 
 #[test]
 fn a_backend_that_is_back_gets_more_step_by_step() -> Result<()> {
@@ -25,8 +25,8 @@ fn a_backend_that_is_back_gets_more_step_by_step() -> Result<()> {
     let (b1, b2) = (lab.backend(0), lab.backend(1));
     let echoes = [b1.udp_echo(7)?, b2.udp_echo(7)?];
     let answers = || [Manner::Hangs];
-    let server = Server::start(b1, 80, answers())?;
-    let _other = Server::start(b2, 80, answers())?;
+    let server = b1.scripted(80, answers())?;
+    let _other = b2.scripted(80, answers())?;
     let rest = format!(
         "[service.check]\ntype = \"tcp\"\nport = 80\n{PACE}[service.health]\nslow_start = \"{}s\"\n",
         GROWS.as_secs()
@@ -38,7 +38,7 @@ fn a_backend_that_is_back_gets_more_step_by_step() -> Result<()> {
     drop(server);
     wait_for(&agent, "echo/b1", "down", "refused")?;
     ensure!(share(&lab, &echoes)? == 0, "a flow on b1 while it is down");
-    let _server = Server::start(b1, 80, answers())?;
+    let _server = b1.scripted(80, answers())?;
     wait_for(&agent, "echo/b1", "up", "passed in")?;
     let back = Instant::now();
     // The table follows the word within 20 ms.

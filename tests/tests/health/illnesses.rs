@@ -2,11 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use xlb_tests::{Lab, agent::Agent, preflight};
+use xlb_tests::{Lab, agent::Agent, preflight, server::Manner};
 
 use crate::{
     authority::{Authority, GOOD},
-    server::{Manner, Server},
     stage::{TIMEOUT, check, service, wait_for, wait_until, wait_until_ready},
 };
 
@@ -16,7 +15,7 @@ const PORT: u16 = 8000;
 fn ill(fields: &str, well: &Manner, illnesses: &[(Manner, &str)]) -> Result<()> {
     let lab = Lab::new().backends(1).build()?;
     let b1 = lab.backend(0);
-    let server = Server::start(b1, PORT, [well.clone()])?;
+    let server = b1.scripted(PORT, [well.clone()])?;
     // What one illness costs is not the next one's matter.
     let rest = check(&format!("{fields}\nport = {PORT}")) + "[service.health.flaps]\nhold = \"0s\"\n";
     // A failure that is none has time to pass: nothing else depends on it.

@@ -1,7 +1,7 @@
 //! Health checks against real servers: how each type sees a backend live and die, what it calls each illness, and what becomes of
 //! pools when much fails at once.
 //!
-//! [`stage`] holds what most tests set up and ask, [`server`] a TCP server that behaves to order, [`grpc`] one of gRPC's, [`authority`]
+//! [`stage`] holds what most tests set up and ask, [`grpc`] one of gRPC's, [`authority`]
 //! certificates, [`crowd`] many backends on few hosts, [`download`] a connection that is used all the time; every other file is one part of the story.
 
 mod authority;
@@ -13,7 +13,6 @@ mod illnesses;
 mod kinds;
 mod paths;
 mod pools;
-mod server;
 mod stage;
 mod stopped;
 mod storms;

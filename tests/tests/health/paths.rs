@@ -2,7 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xlb_tests::{Host, Lab, lab::Mode, preflight};
+use xlb_tests::{
+    Host, Lab,
+    agent::Agent,
+    lab::Mode,
+    preflight,
+    server::{Decap, Nginx},
+};
 
 use crate::stage::{check, service, wait_for};
 
@@ -20,43 +26,132 @@ fn a_backend_without_the_vip_is_found_down_and_told_what_to_look_at() -> Result<
 }
 
 fn story(mode: Mode) -> Result<()> {
-    let lab = Lab::new().mode(mode).backends(2).build()?;
-    let balancer = lab.back.addr.to_string();
-    let decaps = lab.backends.iter().filter(|_| mode.encapsulates());
-    let decaps: Result<Vec<_>> = decaps
-        .map(|backend| backend.decap(&["--from", &balancer]))
-        .collect();
-    let _decaps = decaps?;
-    let servers = lab
-        .backends
-        .iter()
-        .map(|backend| backend.nginx_with().ports(&[80]).start());
-    let _servers: Vec<_> = servers.collect::<Result<_>>()?;
-    let rest = format!("mode = \"{}\"\n{}", mode.name(), check("type = \"http\""));
-    let pool: String = lab.backends.iter().map(Host::as_backend).collect();
-    let agent = lab.agent(&service(&lab, "web", "80/tcp", &rest, &pool)).start()?;
-    for who in ["web/b1", "web/b2"] {
-        wait_for(&agent, who, "up", "status 200")?;
-    }
+    let Served { lab, agent, .. } = &Served::start(mode)?;
     agent.ok(&["check", "run", "web/b1"])?;
     let vip = format!("{}/32", lab.vip());
     let first = &lab.backend(0).ns;
     first.ip(&["addr", "del", &vip, "dev", "lo"])?;
-    wait_for(&agent, "web/b1", "down", MISSING)?;
+    wait_for(agent, "web/b1", "down", MISSING)?;
     let run = agent.cli(&["check", "run", "web/b1"])?;
     ensure!(run.status.code() == Some(2), "{run:?}");
-    // All clients are served by the other one meanwhile.
+    the_other_serves(lab)?;
+    first.ip(&["addr", "add", &vip, "dev", "lo"])?;
+    wait_for(agent, "web/b1", "up", "status 200")?;
+    told(agent)
+}
+
+#[test]
+fn a_backend_whose_rp_filter_drops_what_comes_out_of_the_tunnel_is_found_down_and_told_so() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    for mode in [Mode::Ipip, Mode::Gue] {
+        filtered(mode).with_context(|| mode.name())?;
+    }
+    Ok(())
+}
+
+fn filtered(mode: Mode) -> Result<()> {
+    let Served { lab, agent, .. } = &Served::start(mode)?;
+    let backend = lab.backend(0);
+    leave_elsewhere(lab, backend)?;
+    agent.ok(&["check", "run", "web/b1"])?;
+    let before = reverse_path_drops(backend)?;
+    backend.ns.sysctl(&[(FILTER, "1")])?;
+    wait_for(agent, "web/b1", "down", MISSING)?;
+    let down = wait_for(agent, "web/b1", "down", "and no rp_filter?")?;
+    // It was that, and nothing else.
+    let drops = reverse_path_drops(backend)?;
+    ensure!(drops > before, "the kernel's filter has dropped nothing: {down}");
+    the_other_serves(lab)?;
+    backend.ns.sysctl(&[(FILTER, "0")])?;
+    wait_for(agent, "web/b1", "up", "status 200")?;
+    told(agent)
+}
+
+/// For the device that packets of the balancer come in by, out of tunnels too.
+const FILTER: &str = "net.ipv4.conf.eth0.rp_filter";
+
+/// Answers to the balancer leave by another device than that which its packets come in by, as with a tunnel device. They reach it all the
+/// same: the device is a second one on the same cable.
+fn leave_elsewhere(lab: &Lab, backend: &Host) -> Result<()> {
+    let balancer = format!("{}/32", lab.back.addr);
+    let lines = [
+        "link add other link eth0 type macvlan mode bridge".to_owned(),
+        "link set other up".to_owned(),
+        format!("route add {balancer} dev other"),
+    ];
+    backend.ns.ip_batch(&lines)?;
+    // The filter takes the balancer's questions of who has the backend's address, too.
+    let (address, mac) = (backend.addr.to_string(), backend.mac.to_string());
+    let neighbour = ["neigh", "replace", &address, "lladdr", &mac, "nud", "permanent"];
+    lab.lb
+        .ns
+        .ip(&[&neighbour[..], &["dev", &lab.back.device]].concat())
+        .map(drop)
+}
+
+/// How many packets a host has dropped since the way back to their source is another device.
+fn reverse_path_drops(host: &Host) -> Result<u64> {
+    let told = host
+        .ns
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))??;
+    // Two lines a group: names, and their numbers.
+    let mut rows = told.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, numbers) = rows.next().zip(rows.next()).context("no TcpExt in netstat")?;
+    let mut pairs = names.split(' ').zip(numbers.split(' '));
+    let (_, drops) = pairs
+        .find(|(name, _)| *name == "IPReversePathFilter")
+        .context("no IPReversePathFilter in netstat")?;
+    Ok(drops.parse()?)
+}
+
+/// A service whose two backends are up.
+struct Served {
+    agent: Agent,
+    _nginxes: Vec<Nginx>,
+    _decaps: Vec<Decap>,
+    // Last: all the others are in it.
+    lab: Lab,
+}
+
+impl Served {
+    fn start(mode: Mode) -> Result<Self> {
+        let lab = Lab::new().mode(mode).backends(2).build()?;
+        let balancer = lab.back.addr.to_string();
+        let decaps = lab.backends.iter().filter(|_| mode.encapsulates());
+        let decaps = decaps.map(|backend| backend.decap(&["--from", &balancer]));
+        let nginxes = lab
+            .backends
+            .iter()
+            .map(|backend| backend.nginx_with().ports(&[80]).start());
+        let (decaps, nginxes) = (decaps.collect::<Result<_>>()?, nginxes.collect::<Result<_>>()?);
+        let rest = format!("mode = \"{}\"\n{}", mode.name(), check("type = \"http\""));
+        let pool: String = lab.backends.iter().map(Host::as_backend).collect();
+        let agent = lab.agent(&service(&lab, "web", "80/tcp", &rest, &pool)).start()?;
+        for who in ["web/b1", "web/b2"] {
+            wait_for(&agent, who, "up", "status 200")?;
+        }
+        Ok(Self {
+            agent,
+            _nginxes: nginxes,
+            _decaps: decaps,
+            lab,
+        })
+    }
+}
+
+/// All clients are served by the second backend.
+fn the_other_serves(lab: &Lab) -> Result<()> {
     for _ in 0..20 {
         let reply = lab.client.curl(&format!("http://{}/", lab.vip()))?;
         ensure!(reply.text().contains("b2"), "{}", reply.text());
     }
-    first.ip(&["addr", "add", &vip, "dev", "lo"])?;
-    wait_for(&agent, "web/b1", "up", "status 200")?;
-    told(&agent)
+    Ok(())
 }
 
 /// The list, the history and the stream tell the same.
-fn told(agent: &xlb_tests::agent::Agent) -> Result<()> {
+fn told(agent: &Agent) -> Result<()> {
     let list = agent.json(&["check", "list", "web/b1"])?;
     let one = &list[0];
     ensure!(
@@ -66,8 +161,8 @@ fn told(agent: &xlb_tests::agent::Agent) -> Result<()> {
     let history = agent.ok(&["check", "history", "web/b1"])?;
     ensure!(history.contains(MISSING), "{history}");
     let events = agent.ok(&["events", "web/b1"])?;
-    let events: Result<Vec<Value>, _> = events.lines().map(serde_json::from_str).collect();
-    let names: Vec<_> = events?.iter().map(|event| event["event"].clone()).collect();
-    ensure!(names == ["up", "down", "up"], "{names:?}");
+    let told: Result<Vec<Value>, _> = events.lines().map(serde_json::from_str).collect();
+    let names: Vec<_> = told?.iter().map(|event| event["event"].clone()).collect();
+    ensure!(names == ["up", "down", "up"], "{events}");
     Ok(())
 }

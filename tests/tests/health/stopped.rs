@@ -4,11 +4,10 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use xlb_tests::{Lab, preflight};
+use xlb_tests::{Lab, preflight, server::Manner};
 
 use crate::{
     crowd::{EACH, count, crowd},
-    server::{Manner, Server},
     stage::{logged, service, tell, wait_until, wait_until_ready},
 };
 
@@ -21,7 +20,7 @@ fn a_stopped_agent_blames_nobody() -> Result<()> {
     let lab = Lab::new().backends(1).build()?;
     let pool = crowd(lab.backend(0), 0)?;
     let answers = || Manner::AnswersAfter(Duration::from_millis(500), ANSWER.into());
-    let server = Server::start(lab.backend(0), 80, [answers()])?;
+    let server = lab.backend(0).scripted(80, [answers()])?;
     // One lost answer would be enough, and many are under way at any time.
     let check = format!(
         "[service.check]\ntype = \"tcp\"\nsend = \"there?\"\nexpect = \"{ANSWER}\"\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 1\nfall = 1\n"
@@ -33,7 +32,8 @@ fn a_stopped_agent_blames_nobody() -> Result<()> {
     wait_until("questions are under way", || Ok(server.open() >= 5))?;
     server.set(Manner::Hangs);
     agent.signal(Signal::SIGSTOP)?;
-    thread::sleep(Duration::from_secs(5));
+    // By then all that was under way is overdue.
+    thread::sleep(Duration::from_secs(3));
     tell(&format!("{} questions were under way", server.open()));
     ensure!(server.open() > 0, "nothing was under way");
     server.set(answers());

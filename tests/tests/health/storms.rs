@@ -13,12 +13,10 @@ use xlb_tests::{
     agent::Agent,
     client::samples::{Failure, Kind},
     preflight,
+    server::{Manner, Scripted},
 };
 
-use crate::{
-    server::{Manner, Server},
-    stage::{logged, service, tell, wait_for, wait_until, wait_until_ready},
-};
+use crate::stage::{logged, service, tell, wait_for, wait_until, wait_until_ready};
 
 const PORT: u16 = 80;
 
@@ -29,7 +27,7 @@ fn a_flapping_backend_is_held_down_for_longer_and_longer() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new().backends(2).build()?;
-    let start = |host: &Host| Server::start(host, PORT, [Manner::http(200, &host.name)]);
+    let start = |host: &Host| host.scripted(PORT, [Manner::http(200, &host.name)]);
     let steady = start(lab.backend(1))?;
     // Kept connections tell of each end at once, and have nothing to say of who is only slow.
     let check = "[service.check]\ntype = \"tcp-hold\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 1\nfall = 2\n\
@@ -102,10 +100,10 @@ fn a_flapping_backend_is_held_down_for_longer_and_longer() -> Result<()> {
 }
 
 /// A service whose backend answers well once, then 501, 502 and so on.
-fn failing(lab: &Lab) -> Result<(Server, Agent)> {
+fn failing(lab: &Lab) -> Result<(Scripted, Agent)> {
     let script = [200, 501, 502, 503, 504].map(|code| Manner::http(code, ""));
-    let server = Server::start(lab.backend(0), PORT, script)?;
-    let check = "[service.check]\ntype = \"http\"\ninterval = \"3s\"\ntimeout = \"3s\"\nrise = 2\nfall = 3\n";
+    let server = lab.backend(0).scripted(PORT, script)?;
+    let check = "[service.check]\ntype = \"http\"\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 2\nfall = 3\n";
     let agent = lab
         .agent(&service(
             lab,
@@ -168,7 +166,7 @@ fn a_check_has_one_connection_at_a_time_whatever_changes() -> Result<()> {
     }
     let lab = Lab::new().backends(1).build()?;
     let well = Manner::http(200, "");
-    let server = Server::start(lab.backend(0), PORT, [well.clone()])?;
+    let server = lab.backend(0).scripted(PORT, [well.clone()])?;
     let check = "[service.check]\ntype = \"http\"\ninterval = \"50ms\"\nfast_interval = \"10ms\"\ntimeout = \"50ms\"\nrise = 1\nfall = 1\n\
         [service.health.flaps]\nhold = \"0s\"\n";
     let agent = lab

@@ -2,16 +2,18 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use xlb_tests::{Host, Lab, agent::Agent, preflight};
+use xlb_tests::{Lab, agent::Agent, preflight, server::Manner};
 
 use crate::{
     stage::{self, Echoes, PATIENCE, find, outcome, vip, wait_for_state, wait_until, wait_until_ready},
     talk::{Talk, all_say},
-    web::{Answer, Web},
 };
 
-const OK: Answer = Answer::Reply(200, "all is well");
 const WEB: u16 = 80;
+
+fn well() -> Manner {
+    Manner::http(200, "all is well")
+}
 
 /// A service on the VIP's port 80 with a check of this kind, and the first host behind it.
 fn service(lab: &Lab, check: &str) -> String {
@@ -58,36 +60,39 @@ fn an_http_check_tells_each_illness_by_its_name() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new().backends(1).build()?;
-    let web = Web::start(lab.backend(0), WEB, [OK])?;
+    let web = lab.backend(0).scripted(WEB, [well()])?;
     let check =
         "path = \"/healthz\"\nstatus = \"200-299,304\"\nbody = \"all is well\"\nhost = \"www.example.com\"";
     let agent = lab.agent(&http(&lab, check)).start()?;
     wait_for(&agent, "up", "passed in")?;
     for (answer, words) in [
         (
-            Answer::Reply(500, "all is well"),
+            Manner::http(500, "all is well"),
             "status 500 instead of 200-299,304",
         ),
         (
-            Answer::Reply(302, "all is well"),
+            Manner::http(302, "all is well"),
             "status 302 instead of 200-299,304",
         ),
         (
-            Answer::Reply(200, "not so well"),
+            Manner::http(200, "not so well"),
             "body does not contain \"all is well\"",
         ),
-        (Answer::Silence, "timeout after 60ms"),
-        (Answer::Drip, "timeout after 60ms"),
+        (Manner::Hangs, "timeout after 60ms"),
+        (
+            Manner::Drips("HTTP/1.1 200 OK\r\n\r\n".into()),
+            "timeout after 60ms",
+        ),
     ] {
         println!("{answer:?}");
         web.set(answer);
         let status = wait_for(&agent, "down", words)?;
         ensure!(find(&status, "b1")?["health"] == "down", "{status}");
         ensure!(agent.cli(&["status"])?.status.code() == Some(2));
-        web.set(Answer::Reply(204, "all is well"));
+        web.set(Manner::http(204, "all is well"));
         // 204 has no body, whatever is sent after it.
         wait_for(&agent, "down", "body does not contain")?;
-        web.set(OK);
+        web.set(well());
         wait_for(&agent, "up", "passed in")?;
     }
     drop(web);
@@ -101,7 +106,9 @@ fn an_http_check_asks_for_the_site_that_it_is_told() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new().backends(1).build()?;
-    let _web = Web::start(lab.backend(0), WEB, [Answer::OnlyFor("www.example.com")])?;
+    let _web = lab
+        .backend(0)
+        .scripted(WEB, [Manner::OnlyFor("www.example.com".into())])?;
     let named = lab.agent(&http(&lab, "host = \"www.example.com\"")).start()?;
     wait_for(&named, "up", "passed in")?;
     drop(named);
@@ -116,24 +123,24 @@ fn rise_and_fall_count_probes_in_a_row() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
-    let bad = |code: u16| Answer::Reply(code, "");
-    let mut script = vec![OK];
+    let bad = |code: u16| Manner::http(code, "");
+    let mut script = vec![well()];
     // Two failures are not three.
-    script.extend([bad(500), bad(501), OK, bad(502), bad(503), OK]);
+    script.extend([bad(500), bad(501), well(), bad(502), bad(503), well()]);
     // The third takes it down.
     script.extend([bad(510), bad(511), bad(512)]);
     // One pass is not two; had it brought the backend up, the failures would take it down again.
-    script.extend([OK, bad(520), bad(521), bad(522), bad(523)]);
+    script.extend([well(), bad(520), bad(521), bad(522), bad(523)]);
     // The second brings it up, and the third failure takes it down.
-    script.extend([OK, OK, bad(530), bad(531), bad(532)]);
-    script.extend([OK, OK, OK]);
+    script.extend([well(), well(), bad(530), bad(531), bad(532)]);
+    script.extend([well(), well(), well()]);
     let steps = script.len();
     let lab = Lab::new().backends(1).build()?;
-    let web = Web::start(lab.backend(0), WEB, script)?;
+    let web = lab.backend(0).scripted(WEB, script)?;
     // Long enough that no probe of the script is late on a busy machine.
     let slow = http(&lab, "status = \"200\"").replace("60ms", "120ms");
     let agent = lab.agent(&slow).start()?;
-    wait_until("the script is over", || Ok(web.requests() > steps))?;
+    wait_until("the script is over", || Ok(web.answered() > steps))?;
     wait_for(&agent, "up", "passed in")?;
     let turns = turns(&agent);
     let expected = [
@@ -160,9 +167,9 @@ fn a_tcp_check_sees_who_accepts() -> Result<()> {
     let agent = lab.agent(&service(&lab, "type = \"tcp\"")).start()?;
     wait_for(&agent, "down", "connect: connection refused")?;
     // One that accepts and never answers is fit for TCP.
-    let web = Web::start(lab.backend(0), WEB, [Answer::Silence])?;
+    let web = lab.backend(0).scripted(WEB, [Manner::Hangs])?;
     wait_for(&agent, "up", "passed in")?;
-    ensure!(web.requests() == 0, "a TCP check sent something");
+    ensure!(web.heard() == 0, "a TCP check sent something");
     lab.set_plugged(lab.backend(0), false)?;
     wait_for(&agent, "down", "timeout after 60ms")?;
     lab.set_plugged(lab.backend(0), true)?;
@@ -184,8 +191,8 @@ fn a_check_may_look_at_another_port() -> Result<()> {
     }
     let lab = Lab::new().backends(2).build()?;
     let _echoes = Echoes::start(&lab.backends)?;
-    let watched = |host: &Host| Web::start(host, 8080, [OK]);
-    let (first, _second) = (watched(lab.backend(0))?, watched(lab.backend(1))?);
+    let watched = |number| lab.backend(number).scripted(8080, [well()]);
+    let (first, _second) = (watched(0)?, watched(1)?);
     let check = "[service.check]\ntype = \"http\"\nport = 8080\ninterval = \"150ms\"\ntimeout = \"150ms\"\n";
     let agent = lab
         .agent(&stage::service("echo", vip(&lab), check, &lab.backends))
@@ -196,7 +203,7 @@ fn a_check_may_look_at_another_port() -> Result<()> {
         talks.iter().any(|talk| talk.backend == "b1"),
         "24 connections, none to b1"
     );
-    first.set(Answer::Reply(503, ""));
+    first.set(Manner::http(503, ""));
     wait_for_state(&agent, "b1", "down")?;
     // What is down gets nothing: its connections end, the others stay.
     for talk in talks.extract_if(.., |talk| talk.backend == "b1") {
@@ -211,7 +218,7 @@ fn a_check_may_look_at_another_port() -> Result<()> {
         new.iter().all(|talk| talk.backend == "b2"),
         "a new connection on b1 while it is down"
     );
-    first.set(OK);
+    first.set(well());
     wait_until_ready(&agent)?;
     ensure!(
         outcome(&agent.status()?, "no_backend") == 0,

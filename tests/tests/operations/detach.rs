@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Output};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use xlb_tests::{Lab, agent::Agent, preflight, server::TcpEcho};
+use xlb_tests::{Lab, agent::Agent, preflight, server::Scripted};
 
 use crate::{
     pins::with_xdp,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The balancer's own host serves the VIP as well: its kernel answers where xlb does not.
-fn answer_behind_xlb(lab: &Lab) -> Result<TcpEcho> {
+fn answer_behind_xlb(lab: &Lab) -> Result<Scripted> {
     lab.lb
         .ns
         .ip(&["addr", "add", &format!("{}/32", lab.vip()), "dev", "lo"])?;

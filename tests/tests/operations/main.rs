@@ -1,8 +1,7 @@
 //! How xlb is operated, under traffic: started over, changed, watched, broken, taken away.
 //!
 //! [`stage`] holds what most tests set up and ask, [`stream`] a steady stream of datagrams, [`talk`] a connection that
-//! lives long, [`web`] an HTTP server that misbehaves to order, [`pins`] a look into the kernel; every other file is one
-//! part of the operation.
+//! lives long, [`pins`] a look into the kernel; every other file is one part of the operation.
 
 mod adoption;
 mod changes;
@@ -20,4 +19,3 @@ mod stage;
 mod stream;
 mod talk;
 mod ways;
-mod web;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use xlb_tests::{
     Host, Lab,
     agent::Agent,
-    server::{TcpEcho, UdpEcho},
+    server::{Scripted, UdpEcho},
 };
 
 /// Longer than anything takes on a loaded machine.
@@ -53,7 +53,7 @@ pub fn service<'a>(
 
 /// Echo servers on hosts, by the hosts' names.
 pub struct Echoes {
-    tcp: BTreeMap<String, TcpEcho>,
+    tcp: BTreeMap<String, Scripted>,
     udp: BTreeMap<String, UdpEcho>,
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use xlb_tests::{Host, Lab, agent::Agent, server::TcpEcho};
+use xlb_tests::{Host, Lab, agent::Agent, server::Scripted};
 
 use crate::{refused::bounded, traces::Traces};
 
@@ -19,7 +19,7 @@ const PORT: u16 = 80;
 pub struct Running {
     pub lab: Lab,
     pub agent: Agent,
-    _servers: Vec<TcpEcho>,
+    _servers: Vec<Scripted>,
 }
 
 /// What must not change: settings, the process id with them, and traces.

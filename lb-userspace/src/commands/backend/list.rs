@@ -3,13 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use super::{COLUMNS, cells};
 use crate::{
     api::protocol::{Backend, Service},
-    commands::{Reply, Session, backend},
-    output::{
-        self,
-        Column::{Number, Text},
-    },
+    commands::{Reply, Session},
+    output::{self, Column::Number},
 };
 
 /// What `-o json` prints a list of.
@@ -44,33 +42,12 @@ fn listed(service: &Service) -> impl Iterator<Item = Listed<'_>> {
 }
 
 fn table(backends: &[Listed<'_>]) -> String {
-    let columns = [
-        Text("BACKEND"),
-        Text("ADDRESS"),
-        Text("ADMIN"),
-        Text("HEALTH"),
-        Text("STATE"),
-        Number("WEIGHT"),
-        Number("MAX"),
-        Number("PRIORITY"),
-        Number("FLOWS"),
-        Number("PACKETS IN"),
-        Number("PACKETS OUT"),
-    ];
+    let columns = [&COLUMNS[..], &[Number("PACKETS IN"), Number("PACKETS OUT")]].concat();
     let rows = backends.iter().map(|Listed { service, backend }| {
-        [
-            format!("{service}/{}", backend.name),
-            backend::address(backend),
-            backend.admin.name().into(),
-            backend.health.name().into(),
-            backend.state.name().into(),
-            backend::weight(backend),
-            backend::max_connections(backend),
-            backend.priority.to_string(),
-            output::count(backend.flows),
-            output::count(backend.counters.packets_in),
-            output::count(backend.counters.packets_out),
-        ]
+        let counters = &backend.counters;
+        let packets = [counters.packets_in, counters.packets_out].map(output::count);
+        let name = format!("{service}/{}", backend.name);
+        cells(name, backend).into_iter().chain(packets)
     });
     output::table(&columns, rows)
 }

@@ -14,7 +14,10 @@ use crate::{
     cli::{BackendCommand, BackendSet, BackendSettings},
     commands::{Reply, Session},
     config::Admin,
-    output,
+    output::{
+        self, Column,
+        Column::{Number, Text},
+    },
 };
 
 /// # Errors
@@ -69,6 +72,34 @@ fn settings(settings: BackendSettings) -> BackendChange {
         max_connections,
         priority,
     }
+}
+
+/// What tables of backends begin with.
+pub(super) const COLUMNS: [Column; 9] = [
+    Text("BACKEND"),
+    Text("ADDRESS"),
+    Text("ADMIN"),
+    Text("HEALTH"),
+    Text("STATE"),
+    Number("WEIGHT"),
+    Number("MAX"),
+    Number("PRIORITY"),
+    Number("FLOWS"),
+];
+
+/// A row's cells of these columns.
+pub(super) fn cells(name: String, backend: &Backend) -> [String; COLUMNS.len()] {
+    [
+        name,
+        address(backend),
+        backend.admin.name().into(),
+        backend.health.name().into(),
+        backend.state.name().into(),
+        weight(backend),
+        max_connections(backend),
+        backend.priority.to_string(),
+        output::count(backend.flows),
+    ]
 }
 
 /// The limit of a backend's flows, if it has one.

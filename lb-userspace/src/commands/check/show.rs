@@ -8,7 +8,7 @@ use crate::{
     cli::values::BackendPath,
     commands::{Reply, Session},
     control::change::Refusal,
-    output,
+    output::{self, facts},
 };
 
 pub async fn execute(session: &Session, path: &BackendPath) -> Result<Reply> {
@@ -42,7 +42,7 @@ fn page(one: &BackendChecks) -> String {
         ),
     ];
     all.extend(exceptions(one).into_iter().map(|line| ("Note", line)));
-    let parts = std::iter::once(facts(&all)).chain(one.checks.iter().map(check));
+    let parts = std::iter::once(facts(all)).chain(one.checks.iter().map(check));
     parts.collect::<Vec<_>>().join("\n")
 }
 
@@ -59,7 +59,7 @@ fn check(check: &Check) -> String {
     let last = check.last.as_ref();
     let last = last.map(|last| format!("{} ago: {}", ago(last.age_seconds), last.said));
     all.push(("Last", last.unwrap_or_else(|| "no result yet".to_owned())));
-    facts(&all)
+    facts(all)
 }
 
 fn streak(check: &Check) -> String {
@@ -77,13 +77,6 @@ fn streak(check: &Check) -> String {
         Some(needed) => format!("{streak} of {needed} results that make it {next}{pace}"),
         None => format!("{streak} results against it; a long silence makes it {next}{pace}"),
     }
-}
-
-fn facts(facts: &[(&str, String)]) -> String {
-    let lines = facts.iter();
-    lines
-        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(value)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,10 +7,7 @@ use crate::{
     api::protocol::{Backend, Counters, Service},
     commands::{Reply, Session, backend},
     config::{Fragments, QuicSpec},
-    output::{
-        self,
-        Column::{Number, Text},
-    },
+    output::{self, Column::Text},
 };
 
 pub async fn execute(session: &Session, name: &str) -> Result<Reply> {
@@ -58,13 +55,7 @@ fn page(service: &Service) -> String {
         [] => vec![("Check", "none: backends count as up".to_owned())],
         checks => checks.iter().map(|check| ("Check", check.to_string())).collect(),
     };
-    let facts: String = facts
-        .into_iter()
-        .chain(some)
-        .chain(checks)
-        .chain(counted)
-        .map(|(name, value)| format!("{name:<11}{}\n", output::one_line(&value)))
-        .collect();
+    let facts = output::facts(facts.into_iter().chain(some).chain(checks).chain(counted));
     let backends = if service.backends.is_empty() {
         "no backends\n".into()
     } else {
@@ -96,39 +87,13 @@ fn mode(service: &Service) -> String {
 }
 
 fn backends(backends: &[Backend]) -> String {
-    let columns = [
-        Text("BACKEND"),
-        Text("ADDRESS"),
-        Text("ADMIN"),
-        Text("HEALTH"),
-        Text("STATE"),
-        Number("WEIGHT"),
-        Number("MAX"),
-        Number("PRIORITY"),
-        Number("FLOWS"),
-        Text("NEXT HOP"),
-        Text("LAST CHECK"),
-    ];
-    let rows = backends.iter().map(|backend| {
-        let next_hop = backend.next_hop.as_ref();
-        [
-            backend.name.clone(),
-            backend::address(backend),
-            backend.admin.name().into(),
-            backend.health.name().into(),
-            backend.state.name().into(),
-            backend::weight(backend),
-            backend::max_connections(backend),
-            backend.priority.to_string(),
-            output::count(backend.flows),
-            next_hop.map_or(output::NONE.into(), |hop| {
-                format!("{} {}", hop.interface, hop.mac)
-            }),
-            backend
-                .last_check
-                .as_deref()
-                .map_or(output::NONE.into(), output::one_line),
-        ]
+    let columns = [&backend::COLUMNS[..], &[Text("NEXT HOP"), Text("LAST CHECK")]].concat();
+    let rows = backends.iter().map(|one| {
+        let next_hop = one.next_hop.as_ref();
+        let next_hop = next_hop.map(|hop| format!("{} {}", hop.interface, hop.mac));
+        let last_check = one.last_check.as_deref().map(output::one_line);
+        let more = [next_hop, last_check].map(|cell| cell.unwrap_or(output::NONE.into()));
+        backend::cells(one.name.clone(), one).into_iter().chain(more)
     });
     output::table(&columns, rows)
 }

@@ -1,14 +1,20 @@
 //! `node.on_event`: a command that is run for each event, one after the other, beside everything else.
 
-mod group;
+use std::{
+    future::pending,
+    io,
+    os::fd::OwnedFd,
+    process::{ChildStdin, Command, Stdio},
+    time::Duration,
+};
 
-use std::time::Duration;
+use tokio::{io::AsyncWriteExt as _, net::unix::pipe, task::JoinHandle, time};
 
-use nix::sys::wait::WaitStatus;
-use tokio::{task::JoinHandle, time};
-
-use self::group::Group;
 use super::{Event, Filter, Journal, Listener};
+use crate::{
+    command_group::{Group, failure},
+    output,
+};
 
 /// How long a command may take for an event.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,17 +81,40 @@ async fn run(command: Vec<String>, mut listener: Listener, patience: Duration) {
 async fn tell(command: &[String], event: &Event, patience: Duration) -> Result<(), String> {
     let mut input = serde_json::to_vec(event).map_err(|error| format!("write JSON: {error}"))?;
     input.push(b'\n');
-    let mut group = Group::start(command, event).map_err(|error| format!("cannot be run: {error}"))?;
-    let Ok(ended) = time::timeout(patience, group.ended(&input)).await else {
+    let group = Group::start("on_event", command, |command| set(command, event), ());
+    let mut group = group.map_err(|error| format!("cannot be run: {error}"))?;
+    let stdin = group.stdin();
+    let fed = async {
+        // It need not read what it is told.
+        let _unread = feed(stdin, &input).await;
+        pending().await
+    };
+    let Ok(ended) = time::timeout(patience, group.ended(fed)).await else {
         let patience = humantime::format_duration(patience);
         return Err(format!("has not ended within {patience}, and was killed"));
     };
-    match ended.map_err(|error| format!("cannot be waited for: {error}"))? {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        WaitStatus::Exited(_, code) => Err(format!("exit code {code}")),
-        WaitStatus::Signaled(_, signal, _) => Err(format!("ended by {signal}")),
-        other => Err(format!("ended strangely: {other:?}")),
-    }
+    let status = ended.map_err(|error| format!("cannot be waited for: {error}"))?;
+    failure(status).map_or(Ok(()), Err)
+}
+
+/// The environment of a command for an event, and where its input comes from.
+fn set(command: &mut Command, event: &Event) {
+    command
+        .env("XLB_EVENT", event.event.name())
+        .env("XLB_SERVICE", event.service.as_deref().unwrap_or_default())
+        .env("XLB_BACKEND", event.backend.as_deref().unwrap_or_default())
+        // Without control characters: a NUL cannot be in an environment.
+        .env("XLB_REASON", output::one_line(&event.reason))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+}
+
+/// Writes the input and ends it.
+async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
+    let Some(stdin) = stdin else { return Ok(()) };
+    let mut pipe = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
+    pipe.write_all(input).await
 }
 
 #[cfg(test)]

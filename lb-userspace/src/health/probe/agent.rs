@@ -2,8 +2,8 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Answer, ProbeError, Target, Wish, excerpt::excerpt, socket};
-use crate::config::Payload;
+use super::{Answer, ProbeError, Target, Wish, socket};
+use crate::{config::Payload, output};
 
 /// Longest line.
 const LIMIT: usize = 1024;
@@ -33,7 +33,7 @@ pub async fn probe(target: Target<'_>, send: Option<&Payload>) -> Result<Answer,
             .parse()
             .map_err(ProbeError::answer)?;
         return Ok(Answer {
-            said: Some(excerpt(&line)),
+            said: Some(output::first_line(&line)),
             wish: Some(wish),
         });
     }

@@ -1,7 +1,7 @@
 //! Backends of the tests: real sockets on loopback, each with a way of its own.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -15,6 +15,8 @@ use tokio::{
 use super::{Answer, ProbeError, Question, Who, probe};
 use crate::config::CheckKind;
 
+/// A port of loopback that is free.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Enough for anything that comes at all, also on a busy machine.
 pub const LONG: Duration = Duration::from_secs(20);
 /// For what never comes. Long enough that what does come has come by then.
@@ -39,6 +41,13 @@ pub async fn ask_for(kind: &CheckKind, target: SocketAddr, timeout: Duration) ->
     probe(question).await
 }
 
+/// The reason of a failure, which is one line.
+pub fn reason(result: Result<Answer, ProbeError>) -> String {
+    let reason = result.unwrap_err().to_string();
+    assert!(!reason.contains('\n'), "{reason}");
+    reason
+}
+
 /// A server that does the same with every connection.
 pub struct Tcp {
     pub address: SocketAddr,
@@ -50,22 +59,34 @@ impl Tcp {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), each).await
+        Self::at(ANY_PORT, each).await
     }
 
     pub async fn at<F>(address: SocketAddr, each: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(each(stream));
-            }
-        });
+        let (address, task) = accept(address, each).await;
         Self { address, task }
     }
+}
+
+/// Does the same with every connection, as long as the task lives.
+pub async fn accept<F>(
+    address: SocketAddr,
+    each: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(each(stream));
+        }
+    });
+    (address, task)
 }
 
 impl Drop for Tcp {
@@ -96,8 +117,7 @@ impl Refusing {
 
     fn bound(kind: Type) -> Self {
         let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        socket.bind(&any.into()).unwrap();
+        socket.bind(&ANY_PORT.into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         Self {
             address,

@@ -17,9 +17,11 @@ use prost::Message as _;
 use super::{
     Answer, ProbeError, Target,
     exchange::{AGENT, Read, Server},
-    line::line,
 };
-use crate::config::{HttpVersion, TlsSpec};
+use crate::{
+    config::{HttpVersion, TlsSpec},
+    output::excerpt,
+};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 const TYPE: &str = "application/grpc";
@@ -151,7 +153,7 @@ fn is_grpc(headers: &HeaderMap) -> Result<(), ProbeError> {
         _ if kind.is_empty() => Err(ProbeError::answer(format!("no content type instead of {TYPE}"))),
         _ => Err(ProbeError::answer(format!(
             "content type {} instead of {TYPE}",
-            line(&kind)
+            excerpt(&kind)
         ))),
     }
 }
@@ -165,10 +167,13 @@ fn status(headers: &HeaderMap) -> Option<Result<(), ProbeError>> {
     }
     let name = match code.and_then(|code| CODES.get(code)) {
         Some(name) => (*name).to_owned(),
-        None => format!("grpc-status {}", line(&String::from_utf8_lossy(told.as_bytes()))),
+        None => format!(
+            "grpc-status {}",
+            excerpt(&String::from_utf8_lossy(told.as_bytes()))
+        ),
     };
     let message = headers.get("grpc-message").map(|message| message.as_bytes());
-    let message = line(&String::from_utf8_lossy(&percent_decoded(
+    let message = excerpt(&String::from_utf8_lossy(&percent_decoded(
         message.unwrap_or_default(),
     )));
     let reason = match message.is_empty() {

@@ -8,14 +8,12 @@ mod agent;
 mod backend;
 mod dns;
 mod error;
-mod excerpt;
 mod exchange;
 mod exec;
 mod grpc;
 mod hold;
 mod http;
 mod icmp;
-mod line;
 #[cfg(test)]
 mod serve;
 mod socket;

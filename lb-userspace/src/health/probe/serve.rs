@@ -1,4 +1,4 @@
-//! Servers to probe, for tests.
+//! Servers of the tests that speak TLS, or could; those that only have a way with a socket are in [`super::backend`].
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,36 +17,15 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, ProbeError, Question, Who, probe};
-use crate::config::{CheckKind, TlsSpec};
+use super::backend::{ANY_PORT, accept};
+use crate::config::TlsSpec;
 
 /// What a server does between the pieces of its answer.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Long enough for a busy machine.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// Asks once.
-pub async fn ask(kind: &CheckKind, target: SocketAddr, timeout: Duration) -> Result<Answer, ProbeError> {
-    let question = Question {
-        kind,
-        target,
-        timeout,
-        who: &Who::default(),
-        way: None,
-    };
-    probe(question).await
-}
-
-/// The reason of a failure, which is one line.
-pub fn reason(result: Result<Answer, ProbeError>) -> String {
-    let reason = result.unwrap_err().to_string();
-    assert!(!reason.contains('\n'), "{reason}");
-    reason
-}
 
 /// Serves every connection, over TLS if there are settings for it.
 pub async fn server<F, R>(tls: Option<ServerConfig>, serve: F) -> SocketAddr
@@ -54,26 +33,22 @@ where
     F: Fn(Box<dyn Stream>) -> R + Clone + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = listener.local_addr().unwrap();
     let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, serve) = (acceptor.clone(), serve.clone());
-            tokio::spawn(async move {
-                match acceptor {
-                    None => serve(Box::new(stream)).await,
-                    // The client may have left.
-                    Some(acceptor) => {
-                        if let Ok(stream) = acceptor.accept(stream).await {
-                            serve(Box::new(stream)).await;
-                        }
+    let (target, _task) = accept(ANY_PORT, move |stream| {
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        async move {
+            match acceptor {
+                None => serve(Box::new(stream)).await,
+                // The client may have left.
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(Box::new(stream)).await;
                     }
                 }
-            });
+            }
         }
-    });
+    })
+    .await;
     target
 }
 
@@ -87,7 +62,7 @@ pub async fn answer_with(mut stream: Box<dyn Stream>, text: Vec<u8>) {
 
 /// Serves one connection: the pieces one after another, then closes. Gives back the request.
 pub async fn pieces(pieces: Vec<Vec<u8>>) -> (SocketAddr, JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let target = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -104,12 +79,6 @@ pub async fn pieces(pieces: Vec<Vec<u8>>) -> (SocketAddr, JoinHandle<String>) {
         String::from_utf8(request).unwrap()
     });
     (target, server)
-}
-
-/// Where nobody listens.
-pub async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 /// An authority of the tests' own, and the file with its certificate.

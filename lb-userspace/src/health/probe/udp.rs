@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Answer, ProbeError, Target, excerpt::excerpt, socket};
-use crate::config::{Pattern, Payload};
+use super::{Answer, ProbeError, Target, socket};
+use crate::{
+    config::{Pattern, Payload},
+    output,
+};
 
 /// Between two datagrams of which the first was not it: a flood of them does not take a CPU.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -25,7 +28,10 @@ pub async fn probe(
         let Some(pattern) = expect.filter(|pattern| !pattern.is_in(&answer)) else {
             return Ok(Answer::default());
         };
-        let problem = format!("answer does not contain {pattern}: {:?}", excerpt(&answer));
+        let problem = format!(
+            "answer does not contain {pattern}: {:?}",
+            output::first_line(&answer)
+        );
         *so_far = Some(ProbeError::answer(problem));
         sleep(PAUSE).await;
     }

@@ -2,8 +2,7 @@
 
 use std::str::FromStr;
 
-use super::excerpt::excerpt;
-use crate::config::Admin;
+use crate::{config::Admin, output::excerpt};
 
 /// Most percent of its weight that a backend may ask for, as in HAProxy.
 const WEIGHT_MAX: u16 = 256;
@@ -114,11 +113,11 @@ fn is_between(char: char) -> bool {
 }
 
 fn reason_in(text: &str) -> Option<String> {
-    Some(excerpt(text.as_bytes())).filter(|reason| !reason.is_empty())
+    Some(excerpt(text)).filter(|reason| !reason.is_empty())
 }
 
 fn shown(word: &str) -> String {
-    excerpt(word.as_bytes())
+    excerpt(word)
 }
 
 impl std::fmt::Display for Wish {

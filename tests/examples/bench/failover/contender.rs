@@ -7,15 +7,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use xlb_tests::{Host, Lab, agent::Agent, interrupt, preflight, process::Process};
+use xlb_tests::{Host, Lab, agent::Agent, interrupt, process::Process};
 
 use super::{
     arrivals::{Aim, Arrivals},
     fault::Fault,
-    haproxy,
     served::{self, CHECKED_PORT, PORT},
     stream::Stream,
 };
+use crate::haproxy::{self, Checks};
 
 /// HAProxy is a client of the backends, and keeps the ports of connections that it ended.
 const PORTS: [(&str, &str); 2] = [
@@ -69,7 +69,7 @@ impl Kind {
 
     /// Whether it is installed.
     pub fn is_there(self) -> bool {
-        self != Self::Haproxy || preflight::tools(&[("haproxy", "haproxy")]).is_ok()
+        self != Self::Haproxy || haproxy::ready().is_ok()
     }
 }
 
@@ -92,7 +92,7 @@ impl Contender {
                 _agent: lab.agent(&service(&lab, kind, vip)).start()?,
             },
             Kind::Haproxy => Balancer::Haproxy {
-                _process: haproxy::start(&lab, SocketAddr::V4(vip))?,
+                _process: haproxy::start(&lab, SocketAddr::V4(vip), Checks::Quick { port: CHECKED_PORT })?,
             },
         };
         Ok(Self {

@@ -6,7 +6,6 @@
 mod arrivals;
 mod contender;
 mod fault;
-mod haproxy;
 mod many;
 mod priority;
 pub mod served;
@@ -19,7 +18,10 @@ use self::{
     contender::{Contender, Kind},
     fault::Fault,
 };
-use crate::report::{Output, Report, Row, Samples};
+use crate::{
+    haproxy,
+    report::{Output, Report, Row, Samples},
+};
 
 /// How long packets go to a backend that has died, beside HAProxy; how long the agent takes for its part of that; and what ten thousand
 /// probes a second cost it
@@ -73,7 +75,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(reason) = preflight::preflight() {
         bail!("the lab cannot run here: {reason}");
     }
-    if let Err(missing) = preflight::tools(&[("haproxy", "haproxy")]) {
+    if let Err(missing) = haproxy::ready() {
         if args.install {
             return Err(missing);
         }

@@ -21,8 +21,10 @@ use xlb_tests::{
     server::Nginx,
 };
 
-use super::haproxy;
-use crate::nftables;
+use crate::{
+    haproxy::{self, Checks},
+    nftables,
+};
 
 const PORT: u16 = 80;
 /// Longer than a start takes on a loaded machine.
@@ -126,7 +128,7 @@ impl Contender {
                 None
             }
             Kind::Haproxy => Some(Balancer::Haproxy {
-                _process: haproxy::start(&lab, vip)?,
+                _process: haproxy::start(&lab, vip, Checks::Usual)?,
             }),
         };
         let contender = Self {

@@ -1,9 +1,8 @@
 //! Connections, requests and how long they take, with a real client and real servers.
 //!
-//! Reading order: [`contender`] (what is between them, each in a lab of its own), [`wrk`] (the client), [`haproxy`].
+//! Reading order: [`contender`] (what is between them, each in a lab of its own), [`wrk`] (the client).
 
 mod contender;
-mod haproxy;
 mod wrk;
 
 use anyhow::{Context as _, Result, bail};

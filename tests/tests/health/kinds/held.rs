@@ -3,12 +3,9 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
-use xlb_tests::{Lab, preflight};
+use xlb_tests::{Lab, preflight, server::Manner};
 
-use crate::{
-    server::{Manner, Server},
-    stage::{self, check, comes_and_goes, service, tell, wait_for, wait_until_ready},
-};
+use crate::stage::{self, check, comes_and_goes, service, tell, wait_for, wait_until_ready};
 
 const REFUSED: &str = "connect: connection refused";
 
@@ -36,7 +33,7 @@ fn tcp_sees_who_takes_connections_and_who_answers() -> Result<()> {
         ("asks/b1", 7002, Manner::Answers("+PONG\r\n".into())),
         ("listens/b1", 7003, Manner::Greets("SSH-2.0-test\r\n".into())),
     ] {
-        let start = || Server::start(b1, port, [manner.clone()]);
+        let start = || b1.scripted(port, [manner.clone()]);
         comes_and_goes(&agent, name, start, ("passed in", REFUSED))?;
     }
     Ok(())

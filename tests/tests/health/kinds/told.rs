@@ -4,12 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::Result;
 use serde_json::Value;
-use xlb_tests::{Lab, agent::Agent, preflight};
+use xlb_tests::{Lab, agent::Agent, preflight, server::Manner};
 
-use crate::{
-    server::{Manner, Server},
-    stage::{self, PATIENCE, check, find, service, wait_for, wait_until, wait_until_ready},
-};
+use crate::stage::{self, PATIENCE, check, find, service, wait_for, wait_until, wait_until_ready};
 
 const PORT: u16 = 9000;
 
@@ -52,7 +49,7 @@ fn a_backends_agent_gets_what_it_wishes() -> Result<()> {
     let lab = Lab::new().backends(1).build()?;
     let b1 = lab.backend(0);
     let says = |line: &str| Manner::Greets(format!("{line}\n"));
-    let server = Server::start(b1, PORT, [says("up")])?;
+    let server = b1.scripted(PORT, [says("up")])?;
     let check = check(&format!("type = \"agent\"\nport = {PORT}"));
     let agent = lab
         .agent(&service(&lab, "web", "80/tcp", &check, &b1.as_backend()))

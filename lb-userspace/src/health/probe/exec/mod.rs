@@ -1,21 +1,28 @@
 //! The exec check: runs a command; exit code 0 passes.
 //!
-//! A command has a process group of its own, and nothing of the group outlives the probe: not when the command leaves something in the
-//! background, not at the timeout, not when nobody waits for the probe any more. (What moves to another group is on its own.)
+//! A command has a [process group](Group) of its own, and nothing of the group outlives the probe: not when the command leaves something
+//! in the background, not at the timeout, not when nobody waits for the probe any more.
 //!
-//! Reading order: here whose turn it is and what an exit means, `group` (start and end), `output`.
+//! Reading order: here whose turn it is and what an exit means, `output`.
 
-mod group;
 mod output;
 
 use std::{
-    os::unix::process::ExitStatusExt as _, process::ExitStatus, sync::LazyLock, thread, time::Instant,
+    io,
+    process::{Command, ExitStatus, Stdio},
+    sync::LazyLock,
+    thread,
+    time::Instant,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Answer, ProbeError, Question, excerpt::excerpt};
-use group::Group;
+use self::output::Output;
+use super::{Answer, ProbeError, Question};
+use crate::{
+    command_group::{Group, failure},
+    output::first_line,
+};
 
 static TURNS: LazyLock<Turns> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -68,21 +75,44 @@ async fn run(
             "had its turn only after {waited} ms, and has not ended in time"
         ))
     });
-    let (mut group, mut output) = Group::start(question, command, turn)?;
-    let status = group.ended(&mut output).await;
+    let started = start(question, command, turn).map_err(|error| {
+        let program = command.first().map_or("", String::as_str);
+        ProbeError::ours(format!("cannot run {program:?}: {error}"))
+    });
+    let (mut group, mut output) = started?;
+    let status = group.ended(output.drain()).await;
     let status = status.map_err(|error| ProbeError::ours(format!("wait for the command: {error}")))?;
-    judge(status, &excerpt(&output.kept))
+    output.take_rest();
+    judge(status, &first_line(&output.kept))
+}
+
+/// Its turn is over when nothing of it is left.
+fn start(
+    question: Question<'_>,
+    command: &[String],
+    turn: SemaphorePermit<'static>,
+) -> io::Result<(Group<SemaphorePermit<'static>>, Output)> {
+    // One pipe for both, so that the lines are in the order in which they were written.
+    let (reader, writer) = io::pipe()?;
+    let (output, errors) = (writer.try_clone()?, writer);
+    let set = |command: &mut Command| {
+        command
+            .env("XLB_SERVICE", &question.who.service)
+            .env("XLB_BACKEND", &question.who.backend)
+            .env("XLB_ADDRESS", question.target.ip().to_string())
+            .env("XLB_PORT", question.target.port().to_string())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors);
+    };
+    let read = Output::new(reader.into())?;
+    Ok((Group::start("exec check", command, set, turn)?, read))
 }
 
 fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
-    let ended = match (status.code(), status.signal()) {
-        (Some(0), _) => {
-            let said = (!line.is_empty()).then(|| line.to_owned());
-            return Ok(Answer { said, wish: None });
-        }
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("ended by signal {signal}"),
-        (None, None) => status.to_string(),
+    let Some(ended) = failure(status) else {
+        let said = (!line.is_empty()).then(|| line.to_owned());
+        return Ok(Answer { said, wish: None });
     };
     Err(ProbeError::answer(if line.is_empty() {
         ended
@@ -155,7 +185,7 @@ mod tests {
             failed(sh("echo disk full >&2; exit 3").await),
             "exit code 3: disk full"
         );
-        assert_eq!(failed(sh("kill -9 $$").await), "ended by signal 9");
+        assert_eq!(failed(sh("kill -9 $$").await), "ended by SIGKILL");
         let missing = CheckKind::Exec {
             command: vec!["/nowhere/check".into()],
         };

@@ -18,7 +18,10 @@ use hyper_util::{
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
 
-use super::super::serve::{Authority, Stream, TIMEOUT, ask, closed_port, pieces, reason, server};
+use super::super::{
+    backend::{Refusing, ask, ask_for, reason},
+    serve::{Authority, Stream, pieces, server},
+};
 use super::*;
 use crate::config::CheckKind;
 
@@ -27,7 +30,7 @@ async fn probe(service: &str, tls: Option<&TlsSpec>, target: SocketAddr) -> Resu
         service: service.to_owned(),
         tls: tls.cloned(),
     };
-    ask(&kind, target, TIMEOUT).await
+    ask(&kind, target).await
 }
 
 async fn serve<S, B>(stream: Box<dyn Stream>, service: S)
@@ -254,7 +257,7 @@ async fn the_request_is_what_a_server_expects() {
 
 #[tokio::test]
 async fn what_is_no_grpc_fails() {
-    let refused = probe("", None, closed_port().await).await;
+    let refused = probe("", None, Refusing::tcp().address).await;
     assert_eq!(reason(refused), "connect: connection refused");
     for text in ["", "HTTP/1.1 200 OK\r\n\r\n"] {
         let (target, _server) = pieces(vec![text.as_bytes().to_vec()]).await;
@@ -266,6 +269,6 @@ async fn what_is_no_grpc_fails() {
         service: String::new(),
         tls: None,
     };
-    let silent = ask(&kind, target, Duration::from_millis(60)).await;
+    let silent = ask_for(&kind, target, Duration::from_millis(60)).await;
     assert_eq!(reason(silent), "timeout after 60ms");
 }

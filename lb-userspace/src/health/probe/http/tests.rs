@@ -4,7 +4,10 @@ mod http2;
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::super::serve::{TIMEOUT, ask, closed_port, pieces, reason};
+use super::super::{
+    backend::{LONG, Refusing, ask, ask_for, reason},
+    serve::pieces,
+};
 use super::*;
 use crate::config::{CheckKind, Pattern, TlsSpec};
 
@@ -17,7 +20,7 @@ fn wants(body: Option<&str>) -> HttpCheck {
 }
 
 async fn probe(check: &HttpCheck, target: SocketAddr) -> Result<Answer, ProbeError> {
-    ask(&CheckKind::Http(Box::new(check.clone())), target, TIMEOUT).await
+    ask(&CheckKind::Http(Box::new(check.clone())), target).await
 }
 
 async fn answer(text: &str, body: Option<&str>) -> Result<Answer, ProbeError> {
@@ -183,7 +186,7 @@ async fn a_slow_answer_times_out_wherever_it_is_slow() {
                 version,
                 ..wants(None)
             };
-            let slow = ask(&CheckKind::Http(Box::new(check)), target, timeout).await;
+            let slow = ask_for(&CheckKind::Http(Box::new(check)), target, timeout).await;
             assert_eq!(reason(slow), "timeout after 60ms", "{text}");
         }
     }
@@ -213,7 +216,7 @@ async fn a_closed_port_is_refused() {
             version,
             ..wants(None)
         };
-        let refused = probe(&check, closed_port().await).await;
+        let refused = probe(&check, Refusing::tcp().address).await;
         assert!(refused.as_ref().unwrap_err().is_refusal());
         assert_eq!(reason(refused), "connect: connection refused");
     }
@@ -226,5 +229,10 @@ async fn a_request_that_cannot_be_sent_is_this_hosts_own_failure() {
         host: Some("a b".into()),
         ..HttpCheck::default()
     };
-    assert!(probe(&check, closed_port().await).await.unwrap_err().is_ours());
+    assert!(
+        probe(&check, Refusing::tcp().address)
+            .await
+            .unwrap_err()
+            .is_ours()
+    );
 }

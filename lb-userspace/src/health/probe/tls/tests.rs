@@ -14,7 +14,8 @@ use super::*;
 use crate::config::{CheckKind, HttpCheck};
 use crate::health::probe::{
     Answer,
-    serve::{Authority, GOOD, TIMEOUT, answer_with, ask, closed_port, pieces, reason, self_signed, server},
+    backend::{Refusing, ask, ask_for, reason},
+    serve::{Authority, GOOD, answer_with, pieces, self_signed, server},
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -27,7 +28,7 @@ fn https(spec: TlsSpec) -> HttpCheck {
 }
 
 async fn probe(check: HttpCheck, target: SocketAddr) -> Result<Answer, ProbeError> {
-    ask(&CheckKind::Http(Box::new(check)), target, TIMEOUT).await
+    ask(&CheckKind::Http(Box::new(check)), target).await
 }
 
 async fn serving(config: rustls::ServerConfig) -> SocketAddr {
@@ -142,7 +143,7 @@ async fn the_authorities_are_read_again_when_their_file_changes() {
     let name = unread.spec().ca.unwrap();
     drop(unread);
     // Nobody listens there either, but it does not come to that.
-    let error = probe(check, closed_port().await).await.unwrap_err();
+    let error = probe(check, Refusing::tcp().address).await.unwrap_err();
     assert!(error.is_ours(), "{error}");
     assert!(
         error
@@ -271,11 +272,11 @@ async fn what_is_no_tls_is_told() {
         reason(probe(check.clone(), target).await),
         "TLS: the server closed the connection in the handshake"
     );
-    let refused = probe(check.clone(), closed_port().await).await.unwrap_err();
+    let refused = probe(check.clone(), Refusing::tcp().address).await.unwrap_err();
     assert!(refused.is_refusal(), "{refused}");
     let (target, _server) = pieces(vec![Vec::new(); 100]).await;
     let kind = CheckKind::Http(Box::new(check));
-    let silent = ask(&kind, target, std::time::Duration::from_millis(60)).await;
+    let silent = ask_for(&kind, target, std::time::Duration::from_millis(60)).await;
     assert_eq!(reason(silent), "timeout after 60ms");
 }
 

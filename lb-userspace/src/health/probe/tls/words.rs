@@ -10,8 +10,9 @@ use rustls::{
     pki_types::{ServerName, UnixTime},
 };
 
-use super::super::{ProbeError, line::line};
+use super::super::ProbeError;
 use crate::config::HttpVersion;
+use crate::output::excerpt;
 
 /// How many of a certificate's names are told.
 const NAMES: usize = 4;
@@ -67,7 +68,7 @@ fn words(error: &Error) -> String {
         }
         Error::AlertReceived(alert) => format!("TLS: the server refused ({alert:?})"),
         Error::PeerIncompatible(lack) => format!("TLS: no common version or cipher ({lack:?})"),
-        error => format!("TLS: {}", line(&error.to_string())),
+        error => format!("TLS: {}", excerpt(&error.to_string())),
     }
 }
 
@@ -98,7 +99,7 @@ fn certificate(problem: &CertificateError) -> String {
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "certificate is an authority's own: give the server one that is issued to it".to_owned()
         }
-        problem => format!("certificate: {}", line(&problem.to_string())),
+        problem => format!("certificate: {}", excerpt(&problem.to_string())),
     }
 }
 
@@ -108,8 +109,8 @@ fn names(presented: &[String]) -> String {
         return "it has none".to_owned();
     }
     let bare = |name: &String| match name.split_once('(') {
-        Some((_, name)) => line(name.trim_end_matches(')').trim_matches('"')),
-        None => line(name),
+        Some((_, name)) => excerpt(name.trim_end_matches(')').trim_matches('"')),
+        None => excerpt(name),
     };
     let mut names: Vec<_> = presented.iter().take(NAMES).map(bare).collect();
     if presented.len() > NAMES {
