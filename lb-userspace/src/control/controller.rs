@@ -4,6 +4,7 @@ mod aim;
 mod asked;
 mod checks;
 mod doubt;
+mod holds;
 mod keeping;
 mod pools;
 mod settling;
@@ -105,6 +106,8 @@ pub struct Controller<D> {
     watched: BTreeMap<CheckKey, Watched>,
     /// When something changes by time alone, of those backends of whom anything does.
     timers: Timers<CheckKey>,
+    /// Who comes up by time alone, or when nobody else of the pool is up.
+    waiting: holds::Waiting,
     /// What tables rest on, by service: as the data plane was last made what it should be, and as words have changed since.
     footings: BTreeMap<u32, Footing>,
     /// Services whose pools fail beyond belief.
@@ -174,6 +177,7 @@ impl<D: Datapath> Controller<D> {
             unsettled: true,
             watched: BTreeMap::new(),
             timers: Timers::default(),
+            waiting: holds::Waiting::default(),
             footings: BTreeMap::new(),
             panicking: BTreeSet::new(),
             overlaid: false,
@@ -329,6 +333,7 @@ impl<D: Datapath> Controller<D> {
         self.doubt_pools();
         while self.carry_out()? {}
         self.stand();
+        self.release_all();
         self.unsettled = false;
         self.ids.release_others(&self.served.services);
         self.publish_lifetimes();

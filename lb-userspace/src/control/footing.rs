@@ -39,6 +39,12 @@ impl Footing {
         footing
     }
 
+    /// Whether any of it is up.
+    #[must_use]
+    pub const fn has_usable(&self) -> bool {
+        self.usable > 0
+    }
+
     /// Takes in that one of them is in another state than before; whether the table has to follow.
     pub fn turned(&mut self, before: Standing, state: BackendState) -> bool {
         let was_short = is_too_little(self.usable, self.all);

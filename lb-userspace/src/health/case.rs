@@ -130,7 +130,7 @@ impl Case {
     fn follow(&mut self, said: impl FnOnce(&Self) -> String, now: Instant) -> Option<Turn> {
         let says = self.says();
         let health = match says {
-            Health::Up if self.flaps.held_until(now).is_some() => Health::Down,
+            Health::Up if self.held_until(now).is_some() => Health::Down,
             says => says,
         };
         if health == self.health {
@@ -180,6 +180,26 @@ impl Case {
     #[must_use]
     pub const fn flaps(&self) -> &Flaps {
         &self.flaps
+    }
+
+    /// Until when it is held down, if it is, whatever its checks find.
+    #[must_use]
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.flaps.held_until(&self.rules.flaps, now)
+    }
+
+    /// Until when it is down by nothing but having failed too often.
+    #[must_use]
+    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
+        let is_fit = self.health == Health::Down && self.says() == Health::Up;
+        self.held_until(now).filter(|_| is_fit)
+    }
+
+    /// Comes up before its time, if it only waits for that.
+    pub fn release(&mut self, why: &str, now: Instant) -> Option<Turn> {
+        self.waits_until(now)?;
+        self.flaps.release(now);
+        self.settle(|_| format!("no longer held down: {why}"), now)
     }
 
     #[must_use]
@@ -242,9 +262,7 @@ impl Case {
     /// When something will change by time alone.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let released = (self.says() == Health::Up)
-            .then(|| self.flaps.held_until(now))
-            .flatten();
+        let released = self.waits_until(now);
         let step = self.step(now).filter(|step| step + 1 < STEPS);
         let grown = step.zip(self.recovered).map(|(step, since)| {
             // Just behind the step, so that it is not looked at before.

@@ -52,17 +52,33 @@ impl Flaps {
             self.held_until = None;
             return None;
         }
-        // More doublings than that are beyond every maximum.
-        let doubled = rules.hold.saturating_mul(1 << (self.holds - 1).min(30));
-        let hold = doubled.min(rules.hold_max);
+        let hold = self.hold(rules);
         self.held_until = Some(now + hold);
         Some(hold)
     }
 
-    /// Until when it is held down, if it is.
+    /// For how long it is held after the newest failure.
+    fn hold(&self, rules: &Rules) -> Duration {
+        // More doublings than that are beyond every maximum.
+        let doublings = self.holds.saturating_sub(1).min(30);
+        rules.hold.saturating_mul(1 << doublings).min(rules.hold_max)
+    }
+
+    /// Until when it is held down, if it is: not for longer than the rules of now would have it.
     #[must_use]
-    pub fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.held_until.filter(|&until| until > now)
+    pub fn held_until(&self, rules: &Rules, now: Instant) -> Option<Instant> {
+        let by_now = |failed: &Instant| *failed + self.hold(rules);
+        let until = self.held_until?;
+        let until = self
+            .failures
+            .back()
+            .map_or(until, |failed| until.min(by_now(failed)));
+        Some(until).filter(|&until| until > now)
+    }
+
+    /// Is held no longer. Its next failure within the window has it held for longer all the same.
+    pub fn release(&mut self, now: Instant) {
+        self.held_until = self.held_until.map(|until| until.min(now));
     }
 
     /// How often in a row it has been held, and when the last hold ends or ended.
@@ -107,8 +123,8 @@ mod tests {
         // It does not fail while it is held, and is not better for it.
         assert_eq!(flaps.failed(&rules, last + SECOND * 70), Some(SECOND * 60));
         let last = last + SECOND * 70;
-        assert_eq!(flaps.held_until(last), Some(last + SECOND * 60));
-        assert_eq!(flaps.held_until(last + SECOND * 60), None);
+        assert_eq!(flaps.held_until(&rules, last), Some(last + SECOND * 60));
+        assert_eq!(flaps.held_until(&rules, last + SECOND * 60), None);
     }
 
     #[test]
@@ -146,6 +162,42 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(flaps.failed(&rules, now), None);
         }
-        assert_eq!(flaps.held_until(now), None);
+        assert_eq!(flaps.held_until(&rules, now), None);
+    }
+
+    #[test]
+    fn a_hold_is_no_longer_than_the_rules_of_now_would_have_it() {
+        let rules = Rules::default();
+        let mut flaps = Flaps::default();
+        let now = Instant::now();
+        for _ in 0..8 {
+            flaps.failed(&rules, now);
+        }
+        let until = |hold, hold_max| {
+            let rules = Rules {
+                hold,
+                hold_max,
+                ..rules
+            };
+            flaps.held_until(&rules, now)
+        };
+        assert_eq!(until(SECOND, SECOND * 60), Some(now + SECOND * 16));
+        assert_eq!(until(SECOND, SECOND * 5), Some(now + SECOND * 5));
+        assert_eq!(until(SECOND / 4, SECOND * 60), Some(now + SECOND * 4));
+        assert_eq!(until(SECOND * 9, SECOND * 60), Some(now + SECOND * 16));
+        assert_eq!(until(Duration::ZERO, SECOND * 60), None);
+    }
+
+    #[test]
+    fn who_is_released_is_held_for_longer_the_next_time() {
+        let rules = Rules::default();
+        let mut flaps = Flaps::default();
+        let now = Instant::now();
+        for _ in 0..4 {
+            flaps.failed(&rules, now);
+        }
+        flaps.release(now);
+        assert_eq!(flaps.held_until(&rules, now), None);
+        assert_eq!(flaps.failed(&rules, now + SECOND), Some(SECOND * 2));
     }
 }

@@ -39,7 +39,6 @@ impl<D: Datapath> Controller<D> {
                     failures: watched.case.flaps().failures(),
                     held_seconds: watched
                         .case
-                        .flaps()
                         .held_until(now)
                         .map(|until| until.saturating_duration_since(now).as_secs() + 1),
                     weight: set
@@ -103,7 +102,7 @@ impl<D: Datapath> Controller<D> {
     pub(in crate::control) fn held(&self, now: Instant) -> Vec<(&Who, Duration, u32)> {
         let held = self.watched.values().filter_map(|watched| {
             let flaps = watched.case.flaps();
-            let left = flaps.held_until(now)?.saturating_duration_since(now);
+            let left = watched.case.held_until(now)?.saturating_duration_since(now);
             Some((&watched.who, left, flaps.failures()))
         });
         let mut held: Vec<_> = held.collect();

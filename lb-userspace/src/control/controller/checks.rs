@@ -166,6 +166,7 @@ impl<D: Datapath> Controller<D> {
         if is_news || wishes_anew {
             self.kept.touch(clock::now());
             self.time(key, clock::now());
+            self.release(place);
         }
         turn.is_some()
     }
@@ -270,10 +271,14 @@ impl<D: Datapath> Controller<D> {
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
-    /// Notes when time alone will change a backend.
+    /// Notes when time alone will change a backend, and whether that is its only way up.
     pub(super) fn time(&mut self, key: CheckKey, now: Instant) {
-        let due = self.watched.get(&key).and_then(|watched| watched.case.due(now));
-        self.timers.set(key, due);
+        let watched = self.watched.get(&key);
+        self.timers.set(key, watched.and_then(|one| one.case.due(now)));
+        if let Some(one) = watched {
+            let waits = one.case.waits_until(now).is_some();
+            self.waiting.note(one.place.0, key, waits);
+        }
     }
 
     /// Something speaks against a backend: it is probed at once, and judged by that.

@@ -83,6 +83,7 @@ impl<D: Datapath> Controller<D> {
         }
         self.watched = watched;
         self.timers.retain(|key| self.watched.contains_key(key));
+        self.waiting.clear();
         // Of those that have just begun, and by rules that may be others.
         let keys: Vec<_> = self.watched.keys().copied().collect();
         keys.into_iter().for_each(|key| self.time(key, now));
