@@ -56,6 +56,7 @@ impl Case {
         checks: Vec<Monitor>,
         flaps: Flaps,
         wish: Wish,
+        recovered: Option<Instant>,
         rules: HealthSpec,
     ) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl Case {
             flaps,
             health,
             wish,
-            recovered: None,
+            recovered,
             changed: None,
             is_set_anew: true,
         }
@@ -225,11 +226,7 @@ impl Case {
     /// Whether it is down by something that it, or its host, has said itself: not by a silence that may be ours.
     #[must_use]
     pub fn is_down_for_sure(&self) -> bool {
-        let refused = |check: &Monitor| {
-            // Without a result yet, it is as an earlier agent has left it, who had one.
-            check.health() == Health::Down && check.last().is_none_or(|last| !last.passed && last.is_refusal)
-        };
-        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(refused)
+        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(Monitor::is_refused)
     }
 
     /// The share of its weight that it has by now, in percent: by its wish, and as it grows after a recovery.
@@ -240,6 +237,12 @@ impl Case {
             Some(step) => wished * (step + 1) / STEPS,
             None => wished,
         }
+    }
+
+    /// Since when its weight grows, if it still does.
+    #[must_use]
+    pub fn grows_since(&self, now: Instant) -> Option<Instant> {
+        self.recovered.filter(|_| self.step(now).is_some())
     }
 
     /// How far its weight has grown, if it still grows.

@@ -37,6 +37,8 @@ pub struct Monitor {
     /// Results in a row that speak against `health`.
     streak: u32,
     last: Option<Last>,
+    /// An earlier agent has it down by a silence or a bad answer.
+    was_doubtful: bool,
 }
 
 /// The newest result.
@@ -90,14 +92,19 @@ impl Monitor {
             phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
             streak: 0,
             last: None,
+            was_doubtful: false,
         }
     }
 
-    /// The same with so many results that speak against the state already.
+    /// Goes on from where an earlier agent was: with so many results that speak against the state, and, if that is down, whether by
+    /// something that may have been that agent's own.
     #[must_use]
-    pub fn with_streak(mut self, streak: u32) -> Self {
-        self.streak = streak;
-        self
+    pub fn remembered(health: Health, streak: u32, was_doubtful: bool, spec: &CheckSpec) -> Self {
+        Self {
+            streak,
+            was_doubtful,
+            ..Self::new(health, spec)
+        }
     }
 
     /// The same by other settings: what was counted still counts.
@@ -115,6 +122,7 @@ impl Monitor {
             phi,
             streak: self.streak,
             last: self.last,
+            was_doubtful: self.was_doubtful,
             ..new
         }
     }
@@ -198,6 +206,14 @@ impl Monitor {
         self.phi.as_ref()?.1.suspicion(now)
     }
 
+    /// Whether it is down by something that the backend, or its host, has said itself: not by a silence that may be ours.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let by_last = |last: &Last| !last.passed && last.is_refusal;
+        // Without a result yet, it is as an earlier agent has left it.
+        self.health == Health::Down && self.last.as_ref().map_or(!self.was_doubtful, by_last)
+    }
+
     #[must_use]
     pub const fn last(&self) -> Option<&Last> {
         self.last.as_ref()
@@ -270,9 +286,28 @@ mod tests {
 
     #[test]
     fn a_count_goes_on_where_it_was() {
-        let mut monitor = monitor(Health::Up, 2, 3).with_streak(2);
+        let spec = CheckSpec {
+            fall: 3,
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let mut monitor = Monitor::remembered(Health::Up, 2, false, &spec);
         assert!(monitor.is_changing());
         assert_eq!(monitor.observe(FAIL, Instant::now()), Some(Health::Down));
+    }
+
+    #[test]
+    fn what_an_earlier_agent_doubted_is_doubted_until_the_next_result() {
+        let start = Instant::now();
+        let spec = CheckSpec::new(CheckKind::TCP);
+        let mut doubtful = Monitor::remembered(Health::Down, 0, true, &spec);
+        assert!(!doubtful.is_refused());
+        doubtful.record(&Err(ProbeError::refusal("refused")), Duration::ZERO, start);
+        assert!(doubtful.is_refused());
+        let mut sure = Monitor::remembered(Health::Down, 0, false, &spec);
+        assert!(sure.is_refused());
+        sure.record(&Err(ProbeError::timeout(Duration::ZERO)), Duration::ZERO, start);
+        assert!(!sure.is_refused());
+        assert!(!Monitor::new(Health::Up, &spec).is_refused());
     }
 
     #[test]

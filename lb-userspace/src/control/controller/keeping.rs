@@ -5,14 +5,17 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
+use lb_common::backend::BackendState;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::{
     config::{CheckSpec, HealthSpec},
+    control::clock,
     datapath::Datapath,
     health::{Case, Flaps, Health, Monitor, Who, Wish, wishes},
 };
@@ -20,6 +23,8 @@ use crate::{
 const FILE: &str = "health.json";
 /// How long changes wait for more, so that a disk is not written for each.
 const WAIT: Duration = Duration::from_secs(1);
+/// How often it is written though nothing has changed, so that it is not taken for older than it is.
+const REFRESH: Duration = Duration::from_secs(60);
 /// What is older says nothing of now: who comes back after that begins anew.
 const STALE: Duration = Duration::from_secs(10 * 60);
 
@@ -33,7 +38,7 @@ pub(super) struct Kept {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Document {
-    /// When it was written, in seconds since 1970.
+    /// When it was written, in seconds since this host was started: nobody sets that clock.
     written: f64,
     backends: BTreeMap<String, Remembered>,
 }
@@ -42,16 +47,30 @@ struct Document {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     health: Health,
-    /// Type, state and count of each check.
-    checks: Vec<(String, Health, u32)>,
+    /// Its word was down: that need not be what its checks say.
+    down: bool,
+    checks: Vec<Counted>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failures: Vec<f64>,
     #[serde(default)]
     holds: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<f64>,
+    /// Since when it is up, while its weight grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovered: Option<f64>,
     #[serde(default)]
     wish: Wish,
+}
+
+/// One check of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Counted {
+    kind: String,
+    health: Health,
+    streak: u32,
+    /// It is down by a silence or a bad answer, which may be ours.
+    doubtful: bool,
 }
 
 impl Kept {
@@ -75,6 +94,7 @@ impl Kept {
         let shift = |mut one: Remembered| {
             one.failures.iter_mut().for_each(|ago| *ago += age);
             one.held = one.held.map(|left| left - age);
+            one.recovered = one.recovered.map(|ago| ago + age);
             one
         };
         let backends = document.backends.into_iter();
@@ -87,32 +107,33 @@ impl Kept {
 
     /// Something has changed.
     pub(super) fn touch(&mut self, now: Instant) {
-        self.due.get_or_insert(now + WAIT);
+        let soon = now + WAIT;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// A backend as it was, if its state in the data plane is still what its checks had made it.
+    /// A backend as it was, if its state in the data plane is still the one that it had.
     pub(super) fn case(
         &self,
         who: &Who,
         specs: &[CheckSpec],
         rules: HealthSpec,
-        initial: Health,
+        state: BackendState,
     ) -> Option<Case> {
         let one = self.known.get(&name(who))?;
-        if one.health != initial || initial == Health::Checking {
+        if one.down != (state == BackendState::Down) || one.health == Health::Checking {
             return None;
         }
         let monitor = |(at, spec): (usize, &CheckSpec)| match one.checks.get(at) {
-            Some((kind, health, streak)) if kind == spec.kind.name() => {
-                Monitor::new(*health, spec).with_streak(*streak)
+            Some(check) if check.kind == spec.kind.name() => {
+                Monitor::remembered(check.health, check.streak, check.doubtful, spec)
             }
-            _ => Monitor::new(initial, spec),
+            _ => Monitor::new(one.health, spec),
         };
-        let now = crate::control::clock::now();
+        let now = clock::now();
         let ago = |seconds: &f64| now.checked_sub(Duration::try_from_secs_f64(*seconds).ok()?);
         // One that has ended still counts for the next.
         let held = one.held.and_then(|left| match Duration::try_from_secs_f64(left) {
@@ -128,6 +149,7 @@ impl Kept {
             checks,
             flaps,
             wish.unwrap_or_default(),
+            one.recovered.as_ref().and_then(ago),
             rules,
         ))
     }
@@ -138,14 +160,16 @@ fn name(who: &Who) -> String {
 }
 
 fn seconds_now() -> f64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+    let since_start = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    since_start.map_or(0.0, |since| Duration::from(since).as_secs_f64())
 }
 
 impl<D: Datapath> Controller<D> {
     /// What an earlier agent has left is for the start alone.
     pub(super) fn forget_kept(&mut self) {
-        self.kept.known.clear();
+        if !std::mem::take(&mut self.kept.known).is_empty() {
+            self.kept.touch(clock::now());
+        }
     }
 
     /// Writes what is known of checks, if that is due.
@@ -176,17 +200,25 @@ impl<D: Datapath> Controller<D> {
         write_or_warn(&path, &document);
     }
 
+    /// Waits for what is being written.
+    #[cfg(test)]
+    pub(in crate::control) async fn kept_written(&mut self) {
+        if let Some(writing) = self.kept.writing.take() {
+            writing.await.unwrap();
+        }
+    }
+
     fn document(&mut self, now: Instant) -> (PathBuf, Document) {
-        self.kept.due = None;
-        let known = self
-            .watched
-            .values()
-            .filter(|one| !is_plain(&one.case))
-            .map(|one| (name(&one.who), remembered(one, now)));
+        let known = self.watched.iter().filter_map(|(&(id, generation), one)| {
+            let state = self.applied.word(id, generation)?.state();
+            let down = state == BackendState::Down;
+            (!is_plain(&one.case, down, now)).then(|| (name(&one.who), remembered(one, down, now)))
+        });
         let document = Document {
             written: seconds_now(),
             backends: known.collect(),
         };
+        self.kept.due = (!document.backends.is_empty()).then(|| now + REFRESH);
         (self.state_dir.join(FILE), document)
     }
 }
@@ -201,35 +233,41 @@ fn write_or_warn(path: &Path, document: &Document) {
 }
 
 /// Whether the data plane's word says all that there is to know: so it is with nearly all of ten thousand backends, at any time.
-fn is_plain(case: &Case) -> bool {
+fn is_plain(case: &Case, down: bool, now: Instant) -> bool {
     let is_settled = |check: &Monitor| check.streak() == 0 && check.health() == case.health();
     let flaps = case.flaps();
-    case.checks().iter().all(is_settled)
+    down == (case.health() != Health::Up)
+        && case.checks().iter().all(is_settled)
+        && case.grows_since(now).is_none()
         && flaps.times().next().is_none()
         && flaps.holds() == (0, None)
         && *case.wish() == Wish::default()
 }
 
-fn remembered(watched: &super::Watched, now: Instant) -> Remembered {
+fn remembered(watched: &super::Watched, down: bool, now: Instant) -> Remembered {
+    let ago = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
     let case = &watched.case;
     let (holds, until) = case.flaps().holds();
     let checks = watched.specs.iter().zip(case.checks());
     Remembered {
         health: case.health(),
+        down,
         checks: checks
-            .map(|(spec, check)| (spec.kind.name().to_owned(), check.health(), check.streak()))
+            .map(|(spec, check)| Counted {
+                kind: spec.kind.name().to_owned(),
+                health: check.health(),
+                streak: check.streak(),
+                doubtful: check.health() == Health::Down && !check.is_refused(),
+            })
             .collect(),
-        failures: case
-            .flaps()
-            .times()
-            .map(|at| now.saturating_duration_since(at).as_secs_f64())
-            .collect(),
+        failures: case.flaps().times().map(ago).collect(),
         holds,
         // One that has ended still counts for the next.
         held: until.map(|until| {
             let left = until.saturating_duration_since(now).as_secs_f64();
-            left - now.saturating_duration_since(until).as_secs_f64()
+            left - ago(until)
         }),
+        recovered: case.grows_since(now).map(ago),
         wish: case.wish().clone(),
     }
 }

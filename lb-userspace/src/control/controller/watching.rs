@@ -106,12 +106,15 @@ impl<D: Datapath> Controller<D> {
         targets: Vec<SocketAddr>,
         who: Who,
     ) -> Watched {
-        let initial = match self.applied.word(key.0, key.1).map(BackendWord::state) {
-            Some(BackendState::Up | BackendState::Drain) => Health::Up,
-            Some(BackendState::Down) => Health::Down,
-            Some(BackendState::Free) | None => Health::Checking,
+        let state = self.applied.word(key.0, key.1).map(BackendWord::state);
+        let (initial, remembered) = match state {
+            Some(BackendState::Free) | None => (Health::Checking, None),
+            Some(state) => {
+                let is_down = state == BackendState::Down;
+                let initial = if is_down { Health::Down } else { Health::Up };
+                (initial, self.kept.case(&who, specs, rules, state))
+            }
         };
-        let remembered = self.kept.case(&who, specs, rules, initial);
         Watched {
             case: remembered.unwrap_or_else(|| Case::new(initial, specs, rules)),
             specs: specs.to_vec(),

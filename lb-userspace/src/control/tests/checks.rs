@@ -642,3 +642,123 @@ async fn a_held_backend_is_let_up_when_the_others_are_drained() {
     controller.change(drain("b2")).unwrap();
     assert_eq!(states(&controller), [BackendState::Up, BackendState::Drain]);
 }
+
+#[tokio::test]
+async fn a_wish_for_maintenance_holds_over_a_restart() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Maintenance),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    assert_eq!(states(&controller)[0], BackendState::Down);
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    // The agent says something else now, and nothing of that.
+    let half = Wish {
+        weight: Some(50),
+        ..Wish::default()
+    };
+    for _ in 0..3 {
+        second.observe(&wishing((1, 1), half.clone())).unwrap();
+    }
+    assert_eq!(states(&second)[0], BackendState::Down);
+    let ready = Wish {
+        admin: Some(Admin::Ready),
+        ..Wish::default()
+    };
+    second.observe(&wishing((1, 1), ready)).unwrap();
+    assert_eq!(states(&second)[0], BackendState::Up);
+}
+
+#[tokio::test]
+async fn what_has_not_changed_for_long_is_still_known_after_a_crash() {
+    let rig = Rig::new();
+    let file = [with_agents(2)];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    let wish = Wish {
+        admin: Some(Admin::Drain),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    controller.write_health(clock::now());
+    // Eleven minutes go by.
+    let path = rig.state.path().join("health.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut document: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    document["written"] = (document["written"].as_f64().unwrap() - 660.0).into();
+    std::fs::write(&path, serde_json::to_vec(&document).unwrap()).unwrap();
+    clock::advance(Duration::from_secs(660));
+    assert!(controller.due().is_some_and(|due| due <= clock::now()));
+    controller.catch_up().unwrap();
+    controller.kept_written().await;
+    let second = rig.start(controller.datapath, &file);
+    assert_eq!(states(&second)[0], BackendState::Drain);
+}
+
+#[tokio::test]
+async fn a_pool_in_panic_is_kept_over_a_restart() {
+    let rig = Rig::new();
+    let mut pool = checked(service("web", 1, 4));
+    pool.health.panic = 50;
+    pool.checks[0].fall = 1;
+    let file = [pool];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=4 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=4 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    assert_eq!(ups(&controller), 4);
+    controller.write_health(Instant::now());
+    let mut second = rig.start(controller.datapath, &file);
+    assert_eq!(ups(&second), 4);
+    second.observe(&silent((1, 1))).unwrap();
+    second.observe(&silent((2, 1))).unwrap();
+    assert_eq!(ups(&second), 4, "they were kept, and still are");
+    second.observe(&refused((2, 1))).unwrap();
+    assert_eq!(ups(&second), 3);
+}
+
+#[tokio::test]
+async fn weight_goes_on_growing_over_a_restart() {
+    let rig = Rig::new();
+    let mut pool = hasty(2);
+    pool.health.slow_start = Duration::from_secs(1000);
+    let file = [pool];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), true)).unwrap();
+    clock::advance(Duration::from_secs(450));
+    controller.write_health(clock::now());
+    let second = rig.start(controller.datapath, &file);
+    assert_eq!(second.checks(clock::now())[0].weight_now, 50);
+}
+
+#[tokio::test]
+async fn a_word_that_others_have_changed_is_all_that_is_known() {
+    let rig = Rig::new();
+    let file = [checked(service("web", 1, 2))];
+    let mut controller = rig.start(MemoryDatapath::default(), &file);
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.observe(&seen((1, 1), false)).unwrap();
+    controller.write_health(Instant::now());
+    let was = word(&controller, 1);
+    let down = BackendWord::new(BackendState::Down, was.next_hop(), was.generation());
+    controller.datapath.words.insert(1, down);
+    let mut second = rig.start(controller.datapath, &file);
+    // It has to rise.
+    second.observe(&seen((1, 1), true)).unwrap();
+    assert_eq!(states(&second)[0], BackendState::Down);
+}
