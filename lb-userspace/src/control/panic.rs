@@ -10,15 +10,19 @@ pub struct Pool {
     /// Down by what they, or their hosts, have said themselves.
     refused: usize,
     down: usize,
+    /// Healthy ones of later priorities than the first.
+    backups: usize,
 }
 
 impl Pool {
-    /// Of what the checks say of each, and whether it has refused itself.
+    /// Of the priority of each, what the checks say of it, and whether it has refused itself.
     #[must_use]
-    pub fn of(states: impl Iterator<Item = (Health, bool)>) -> Self {
+    pub fn of(states: impl Iterator<Item = (u8, Health, bool)> + Clone) -> Self {
         let mut pool = Self::default();
-        for (health, has_refused) in states {
+        let first = states.clone().map(|(priority, ..)| priority).min();
+        for (priority, health, has_refused) in states {
             pool.all += 1;
+            pool.backups += usize::from(health == Health::Up && Some(priority) != first);
             match health {
                 Health::Up => pool.healthy += 1,
                 Health::Down if has_refused => pool.refused += 1,
@@ -30,9 +34,13 @@ impl Pool {
     }
 
     /// Whether fewer than so many percent look healthy, for no reason of their own. Those who have not been heard of yet do not look
-    /// ill, and those who have refused are no doubt right.
+    /// ill, and those who have refused are no doubt right. Where backups are healthy, as many as the service needs, probes do get
+    /// through, and there is somebody to serve.
     #[must_use]
-    pub const fn panics(&self, percent: u8) -> bool {
+    pub const fn panics(&self, percent: u8, need: u8) -> bool {
+        if self.backups > 0 && self.backups >= need as usize {
+            return false;
+        }
         let credible = self.all - self.refused;
         let looks_well = credible - self.down;
         self.down > 0 && looks_well * 100 < credible * percent as usize
@@ -46,6 +54,7 @@ impl Pool {
             healthy,
             refused,
             down,
+            backups: _,
         } = self;
         format!(
             "{healthy} of {all} backends look healthy, {down} are silent or answer badly, {refused} refuse, and panic begins below {percent} %"
@@ -59,32 +68,49 @@ mod tests {
     use Health::{Checking, Down, Up};
 
     fn pool(up: usize, silent: usize, refused: usize) -> Pool {
-        let states = [(Up, false, up), (Down, false, silent), (Down, true, refused)];
-        Pool::of(
-            states
-                .into_iter()
-                .flat_map(|(health, has, count)| vec![(health, has); count]),
-        )
+        of(&[
+            (0, Up, false, up),
+            (0, Down, false, silent),
+            (0, Down, true, refused),
+        ])
+    }
+
+    /// So many of each kind.
+    fn of(kinds: &[(u8, Health, bool, usize)]) -> Pool {
+        let kinds = kinds.iter();
+        Pool::of(kinds.flat_map(|&(priority, health, has, count)| vec![(priority, health, has); count]))
     }
 
     #[test]
     fn it_takes_too_many_that_are_down_by_silence() {
-        assert!(pool(4, 6, 0).panics(50));
-        assert!(!pool(5, 5, 0).panics(50));
-        assert!(pool(0, 1, 0).panics(1));
-        assert!(!pool(0, 0, 0).panics(50));
+        assert!(pool(4, 6, 0).panics(50, 1));
+        assert!(!pool(5, 5, 0).panics(50, 1));
+        assert!(pool(0, 1, 0).panics(1, 1));
+        assert!(!pool(0, 0, 0).panics(50, 1));
     }
 
     #[test]
     fn refusals_are_believed() {
-        assert!(!pool(1, 0, 9).panics(50));
-        assert!(!pool(0, 0, 10).panics(100));
-        assert!(pool(1, 2, 7).panics(50));
+        assert!(!pool(1, 0, 9).panics(50, 1));
+        assert!(!pool(0, 0, 10).panics(100, 1));
+        assert!(pool(1, 2, 7).panics(50, 1));
     }
 
     #[test]
     fn it_can_be_off_and_is_not_for_those_not_heard_of() {
-        assert!(!pool(0, 10, 0).panics(0));
-        assert!(!Pool::of([(Checking, false); 5].into_iter()).panics(50));
+        assert!(!pool(0, 10, 0).panics(0, 1));
+        assert!(!of(&[(0, Checking, false, 5)]).panics(50, 1));
+    }
+
+    #[test]
+    fn healthy_backups_serve_in_its_place() {
+        let pool = |up, silent| of(&[(3, Down, false, 4), (5, Up, false, up), (9, Down, false, silent)]);
+        assert!(!pool(2, 0).panics(50, 1));
+        assert!(!pool(2, 9).panics(50, 2));
+        assert!(pool(2, 0).panics(50, 3), "too few of them");
+        assert!(pool(0, 2).panics(50, 1));
+        // Those of the first priority are no backups.
+        assert!(of(&[(3, Down, false, 4), (3, Up, false, 2)]).panics(50, 1));
+        assert!(of(&[(3, Up, false, 1), (5, Down, false, 4)]).panics(50, 1));
     }
 }

@@ -50,23 +50,28 @@ impl<D: Datapath> Controller<D> {
         let Some(id) = self.ids.service(&service.name) else {
             return;
         };
-        let percent = service.health.panic;
+        let (percent, need) = (service.health.panic, service.need);
         if percent == 0 && !self.panicking.contains(&id) {
             return;
         }
-        let keys: Vec<CheckKey> = service
+        let ready = service
             .backends
             .iter()
-            .filter(|backend| backend.admin == Admin::Ready && backend.weight > 0)
-            .filter_map(|backend| self.ids.backend(id, backend))
-            .map(|granted| (granted.id, granted.generation))
+            .filter(|backend| backend.admin == Admin::Ready && backend.weight > 0);
+        let placed: Vec<(u8, CheckKey)> = ready
+            .filter_map(|backend| Some((backend.priority, self.ids.backend(id, backend)?)))
+            .map(|(priority, granted)| (priority, (granted.id, granted.generation)))
             .collect();
-        let states = keys.iter().filter_map(|key| self.watched.get(key));
-        let pool = panic::Pool::of(states.map(|one| (one.case.health(), one.case.is_down_for_sure())));
-        let is_in = pool.panics(percent);
+        let states = placed.iter().filter_map(|(priority, key)| {
+            let case = &self.watched.get(key)?.case;
+            Some((*priority, case.health(), case.is_down_for_sure()))
+        });
+        let pool = panic::Pool::of(states);
+        let is_in = pool.panics(percent, need);
+        let keys = placed.into_iter().map(|(_, key)| key);
         if is_in == self.panicking.contains(&id) {
             if is_in {
-                keys.into_iter().for_each(|key| _ = self.write_word(key));
+                keys.for_each(|key| _ = self.write_word(key));
             }
             return;
         }
@@ -89,7 +94,7 @@ impl<D: Datapath> Controller<D> {
             reason,
         };
         self.journal.note(news, SystemTime::now());
-        keys.into_iter().for_each(|key| _ = self.write_word(key));
+        keys.for_each(|key| _ = self.write_word(key));
         self.wait_for_tables();
     }
 

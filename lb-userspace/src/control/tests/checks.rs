@@ -762,3 +762,28 @@ async fn a_word_that_others_have_changed_is_all_that_is_known() {
     second.observe(&seen((1, 1), true)).unwrap();
     assert_eq!(states(&second)[0], BackendState::Down);
 }
+
+#[tokio::test]
+async fn healthy_backups_serve_in_place_of_a_panic() {
+    let rig = Rig::new();
+    let mut pool = checked(service("web", 1, 6));
+    pool.health.panic = 50;
+    pool.checks[0].fall = 1;
+    for backup in &mut pool.backends[4..] {
+        backup.priority = 1;
+    }
+    let mut controller = rig.start(MemoryDatapath::default(), &[pool]);
+    for id in 1..=6 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=4 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    let serving: BTreeSet<_> = owners(&controller, 0).into_iter().collect();
+    assert_eq!(serving, BTreeSet::from([5, 6]));
+    assert_eq!(ups(&controller), 2);
+    // When they go too, it is likelier that the probes are wrong.
+    controller.observe(&silent((5, 1))).unwrap();
+    controller.observe(&silent((6, 1))).unwrap();
+    assert_eq!(ups(&controller), 6);
+}
