@@ -73,6 +73,7 @@ mod tests {
             priority,
             admin: Admin::Ready,
             state,
+            is_kept: false,
         }
     }
 

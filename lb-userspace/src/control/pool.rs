@@ -40,6 +40,8 @@ pub struct Standing {
     pub priority: u8,
     pub admin: Admin,
     pub state: BackendState,
+    /// It is up only since its pool is in panic.
+    pub is_kept: bool,
 }
 
 impl Standing {
@@ -50,6 +52,7 @@ impl Standing {
             priority: backend.priority,
             admin: backend.admin,
             state,
+            is_kept: false,
         }
     }
 
@@ -124,7 +127,10 @@ fn last_tier(pool: &[Standing], need: u8) -> u8 {
     tiers.sort_unstable();
     tiers.dedup();
     let usable_up_to = |tier| {
-        let usable = pool.iter().filter(|one| one.is_up() && one.priority <= tier);
+        // Whoever is kept is hardly believed to be fit.
+        let usable = pool
+            .iter()
+            .filter(|one| one.is_up() && !one.is_kept && one.priority <= tier);
         usable.count() >= usize::from(need)
     };
     let enough = tiers.iter().copied().find(|&tier| usable_up_to(tier));
@@ -200,6 +206,7 @@ mod tests {
             priority: 0,
             admin: Admin::Ready,
             state,
+            is_kept: false,
         }
     }
 
@@ -260,6 +267,13 @@ mod tests {
         assert_eq!(shares(1, [Down, Down, Up, Up]), [false, false, true, false]);
         assert_eq!(shares(9, [Up, Up, Up, Up]), [true, true, true, true]);
         assert_eq!(shares(1, [Down, Down, Down, Down]), [true, true, true, true]);
+        // Kept in panic, the first two are no reason to do without the others.
+        let mut kept = pool([Up, Up, Up, Down]);
+        kept[0].is_kept = true;
+        kept[1].is_kept = true;
+        let by_need = |need| super::tests::shares(Algorithm::Maglev, need, &kept);
+        assert_eq!(by_need(1), [true, true, true, false]);
+        assert_eq!(by_need(2), [true, true, true, true]);
         // Those who shall not serve are no tier.
         let mut drained = pool([Drain, Drain, Up, Up]);
         drained[0].admin = Admin::Drain;

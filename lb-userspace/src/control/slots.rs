@@ -140,11 +140,10 @@ impl<D: Datapath> Controller<D> {
                     is_reachable: true,
                     is_drained: false,
                 };
-                let state = known.map_or_else(
-                    || pool::state(backend, new),
-                    |granted| self.state(service, backend, granted),
-                );
-                Standing::of(backend, state)
+                known.map_or_else(
+                    || Standing::of(backend, pool::state(backend, new)),
+                    |granted| self.standing(service, backend, granted),
+                )
             })
             .collect();
         let Division { shares, size, .. } = pool::divide(service, &standings);

@@ -21,6 +21,9 @@ use crate::{
 impl<D: Datapath> Controller<D> {
     /// Whether a backend that its checks have down is kept all the same.
     pub(in crate::control) fn is_kept(&self, service: &str, granted: Granted) -> bool {
+        if self.panicking.is_empty() {
+            return false;
+        }
         let id = self.ids.service(service);
         let in_panic = id.is_some_and(|id| self.panicking.contains(&id));
         let doubtful = || {

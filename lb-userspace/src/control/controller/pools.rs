@@ -52,6 +52,19 @@ impl<D: Datapath> Controller<D> {
         pool::state(backend, sight)
     }
 
+    /// A backend among the others.
+    pub(in crate::control) fn standing(
+        &self,
+        service: &ServiceSpec,
+        backend: &BackendSpec,
+        granted: Granted,
+    ) -> Standing {
+        Standing {
+            is_kept: self.is_kept(&service.name, granted),
+            ..Standing::of(backend, self.state(service, backend, granted))
+        }
+    }
+
     /// What is made of what the probes see of a backend; `None` if it is not probed.
     fn believed(&self, service: &ServiceSpec, granted: Granted) -> Option<Health> {
         let health = self.health(granted)?;
@@ -136,18 +149,14 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn pool<'a>(&self, service: &'a ServiceSpec, id: u32) -> Vec<Placed<'a>> {
-        let with_id = |backend| Some((backend, self.ids.backend(id, backend)?));
-        let placed =
-            service
-                .backends
-                .iter()
-                .filter_map(with_id)
-                .map(|(backend, granted): (&BackendSpec, _)| Placed {
-                    backend,
-                    granted,
-                    standing: Standing::of(backend, self.state(service, backend, granted)),
-                    key: format!("{} {}", backend.address, backend.port.unwrap_or(0)),
-                });
+        let with_id = |backend: &'a BackendSpec| Some((backend, self.ids.backend(id, backend)?));
+        let with_id = service.backends.iter().filter_map(with_id);
+        let placed = with_id.map(|(backend, granted)| Placed {
+            backend,
+            granted,
+            standing: self.standing(service, backend, granted),
+            key: format!("{} {}", backend.address, backend.port.unwrap_or(0)),
+        });
         placed.collect()
     }
 

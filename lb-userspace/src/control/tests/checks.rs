@@ -763,16 +763,22 @@ async fn a_word_that_others_have_changed_is_all_that_is_known() {
     assert_eq!(states(&second)[0], BackendState::Down);
 }
 
-#[tokio::test]
-async fn healthy_backups_serve_in_place_of_a_panic() {
-    let rig = Rig::new();
+/// Four backends and two backups, that may panic.
+fn with_backups(need: u8) -> ServiceSpec {
     let mut pool = checked(service("web", 1, 6));
+    pool.need = need;
     pool.health.panic = 50;
     pool.checks[0].fall = 1;
     for backup in &mut pool.backends[4..] {
         backup.priority = 1;
     }
-    let mut controller = rig.start(MemoryDatapath::default(), &[pool]);
+    pool
+}
+
+#[tokio::test]
+async fn healthy_backups_serve_in_place_of_a_panic() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[with_backups(1)]);
     for id in 1..=6 {
         controller.observe(&seen((id, 1), true)).unwrap();
     }
@@ -786,4 +792,18 @@ async fn healthy_backups_serve_in_place_of_a_panic() {
     controller.observe(&silent((5, 1))).unwrap();
     controller.observe(&silent((6, 1))).unwrap();
     assert_eq!(ups(&controller), 6);
+}
+
+#[tokio::test]
+async fn who_is_kept_keeps_no_healthy_backup_from_serving() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[with_backups(2)]);
+    for id in 1..=6 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    for id in 1..=5 {
+        controller.observe(&silent((id, 1))).unwrap();
+    }
+    assert_eq!(ups(&controller), 6, "one backup is too few");
+    assert!(owners(&controller, 0).contains(&6));
 }
