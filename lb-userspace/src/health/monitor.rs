@@ -89,7 +89,10 @@ impl Monitor {
             health: initial,
             rise: spec.rise,
             fall: spec.fall,
-            phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
+            phi: spec.phi.map(|phi| {
+                let heartbeats = Heartbeats::new(spec.interval, between_results(spec));
+                (phi.value(), heartbeats)
+            }),
             streak: 0,
             last: None,
             was_doubtful: false,
@@ -132,8 +135,10 @@ impl Monitor {
     /// The first result decides at once. After that it takes `fall` failures in a row, or a silence that is unlikely enough, to go
     /// down and `rise` passes in a row to come up; one result to the contrary starts the count again.
     pub fn observe(&mut self, passed: bool, now: Instant) -> Option<Health> {
-        if let (true, Some((_, heartbeats))) = (passed, &mut self.phi) {
-            heartbeats.beat(now);
+        match &mut self.phi {
+            Some((_, heartbeats)) if passed => heartbeats.beat(now),
+            Some((_, heartbeats)) => heartbeats.missed(now),
+            None => {}
         }
         let says = if passed { Health::Up } else { Health::Down };
         if says == self.health {
@@ -218,6 +223,13 @@ impl Monitor {
     pub const fn last(&self) -> Option<&Last> {
         self.last.as_ref()
     }
+}
+
+/// How long it takes from one result to the next at the most, while this host can probe.
+fn between_results(spec: &CheckSpec) -> Duration {
+    let late = Duration::from_millis(50) + spec.timeout / 4;
+    let interval = spec.interval.mul_f64(1.0 + f64::from(spec.jitter) / 100.0);
+    interval + spec.timeout + late
 }
 
 /// A result in one line.
@@ -350,6 +362,30 @@ mod tests {
         // One lost answer is nothing; the longer it lasts, the more it is.
         assert_eq!(monitor.observe(FAIL, start + interval * 50), None);
         assert_eq!(monitor.observe(FAIL, start + interval * 56), Some(Health::Down));
+    }
+
+    #[test]
+    fn one_failure_after_a_standstill_is_no_silence() {
+        let spec = CheckSpec {
+            phi: Some("8".parse().unwrap()),
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut even = Monitor::new(Health::Up, &spec);
+        for beat in 0..50 {
+            even.observe(PASS, at(beat));
+        }
+        let mut stopped = even.clone();
+        assert_eq!(even.observe(FAIL, at(50)), None);
+        // Stopped for five seconds, and then a bad answer.
+        assert_eq!(stopped.observe(FAIL, at(55)), None);
+        // What is silent for as long while it is asked is down.
+        for later in [51, 52] {
+            even.observe(FAIL, at(later));
+            stopped.observe(FAIL, at(later + 5));
+        }
+        assert_eq!((even.health(), stopped.health()), (Health::Down, Health::Down));
     }
 
     proptest! {

@@ -20,16 +20,21 @@ pub struct Heartbeats {
     intervals: VecDeque<f64>,
     /// What is taken for the interval until there is one.
     expected: f64,
-    last: Option<Instant>,
+    /// Results, of whatever kind, are not further apart while somebody asks.
+    longest: Duration,
+    /// When the newest result was there, and the silence by then. `None` before the first heartbeat.
+    heard: Option<(Instant, f64)>,
 }
 
 impl Heartbeats {
+    /// Of one that is asked at an interval, and of whom a result is there after `longest` at the latest.
     #[must_use]
-    pub fn new(expected: Duration) -> Self {
+    pub fn new(expected: Duration, longest: Duration) -> Self {
         Self {
             intervals: VecDeque::new(),
             expected: expected.as_secs_f64(),
-            last: None,
+            longest,
+            heard: None,
         }
     }
 
@@ -41,8 +46,7 @@ impl Heartbeats {
 
     /// Takes in a heartbeat.
     pub fn beat(&mut self, now: Instant) {
-        if let Some(last) = self.last.replace(now) {
-            let interval = now.saturating_duration_since(last).as_secs_f64();
+        if let Some(interval) = self.silence(now) {
             // What came after a failure says how long that was, and nothing of the intervals between heartbeats.
             if interval <= 2.0 * self.mean() + self.expected {
                 self.intervals.push_back(interval);
@@ -51,6 +55,21 @@ impl Heartbeats {
                 self.intervals.pop_front();
             }
         }
+        self.heard = Some((now, 0.0));
+    }
+
+    /// Takes in that it was asked, and there was none.
+    pub fn missed(&mut self, now: Instant) {
+        self.heard = self.silence(now).map(|silence| (now, silence));
+    }
+
+    /// Seconds since the last heartbeat in which one could have been heard. While nobody asks, because this host stands still or cannot
+    /// probe, that is one interval, however long it lasts.
+    fn silence(&self, now: Instant) -> Option<f64> {
+        let (at, before) = self.heard?;
+        let gap = now.saturating_duration_since(at);
+        let is_ours = gap > self.longest;
+        Some(before + if is_ours { self.expected } else { gap.as_secs_f64() })
     }
 
     fn mean(&self) -> f64 {
@@ -68,7 +87,7 @@ impl Heartbeats {
     /// φ: the negative decimal logarithm of the probability that a heartbeat comes even later than now. `None` before the first one.
     #[must_use]
     pub fn suspicion(&self, now: Instant) -> Option<f64> {
-        let silence = now.saturating_duration_since(self.last?).as_secs_f64();
+        let silence = self.silence(now)?;
         let mean = self.mean();
         let squares: f64 = self.intervals.iter().map(|one| (one - mean).powi(2)).sum();
         let deviation = (squares / self.count().max(1.0))
@@ -96,9 +115,10 @@ mod tests {
     use super::*;
 
     const EVERY: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_millis(260);
 
     fn even(beats: u32) -> (Heartbeats, Instant) {
-        let mut heartbeats = Heartbeats::new(EVERY);
+        let mut heartbeats = Heartbeats::new(EVERY, LONGEST);
         let start = Instant::now();
         for beat in 0..beats {
             heartbeats.beat(start + EVERY * beat);
@@ -128,7 +148,7 @@ mod tests {
     #[test]
     fn who_is_uneven_is_trusted_longer() {
         let (even, last) = even(50);
-        let mut uneven = Heartbeats::new(EVERY);
+        let mut uneven = Heartbeats::new(EVERY, LONGEST);
         let mut at = last - EVERY * 100;
         let mut beats = [40, 160].into_iter().cycle();
         while at + Duration::from_millis(160) < last {
@@ -146,6 +166,24 @@ mod tests {
         let before = heartbeats.mean();
         heartbeats.beat(last + EVERY * 1000);
         assert!((heartbeats.mean() - before).abs() < 1e-9);
-        assert_eq!(Heartbeats::new(EVERY).suspicion(last), None);
+        assert_eq!(Heartbeats::new(EVERY, LONGEST).suspicion(last), None);
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_is_no_silence() {
+        let (heartbeats, last) = even(50);
+        let mut even = heartbeats.clone();
+        even.missed(last + EVERY);
+        even.missed(last + EVERY * 2);
+        let mut stopped = heartbeats;
+        stopped.missed(last + EVERY * 50);
+        stopped.missed(last + EVERY * 51);
+        let phi = |heartbeats: &Heartbeats, every| heartbeats.suspicion(last + EVERY * every).unwrap();
+        assert!(
+            (phi(&even, 2) - phi(&stopped, 51)).abs() < 1e-6,
+            "{even:?}, {stopped:?}"
+        );
+        // A silence that is heard goes on.
+        assert!(phi(&stopped, 52) > phi(&stopped, 51) + 1.0);
     }
 }
