@@ -9,11 +9,11 @@ use super::{
     balance::{Algorithm, OnDown, OnFull, Udp, load_factor},
     check::CheckSpec,
     factor,
-    health::HealthSpec,
+    health_change::HealthChange,
     prefix::Prefix,
     rates::{Affinity, Rate, SourceRate},
     service::ServiceSpec,
-    value,
+    value::{self, is_default},
 };
 
 /// Settings of a backend; what is absent stays as it is.
@@ -67,9 +67,9 @@ pub struct ServiceChange {
         with = "given_checks"
     )]
     pub checks: Option<Vec<CheckSpec>>,
-    /// All of what is made of their results: what this does not say has its default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthSpec>,
+    /// What is made of their results.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: HealthChange,
 }
 
 impl BackendChange {
@@ -178,7 +178,7 @@ impl ServiceChange {
         if let Some(checks) = checks {
             spec.checks = checks;
         }
-        spec.health = health.unwrap_or(spec.health);
+        health.apply(&mut spec.health);
     }
 
     /// What both change, this one first.
@@ -199,7 +199,7 @@ impl ServiceChange {
             new_flows: next.new_flows.or(first.new_flows),
             new_flows_per_source: next.new_flows_per_source.or(first.new_flows_per_source),
             checks: next.checks.or(first.checks),
-            health: next.health.or(first.health),
+            health: first.health.then(next.health),
         }
     }
 
@@ -261,7 +261,7 @@ mod optional_factor {
 }
 
 /// For `with`: a duration, if there is one.
-mod optional_duration {
+pub(super) mod optional_duration {
     use serde::Serializer;
 
     use super::{Deserialize, Deserializer, Duration, Serialize, value};
@@ -309,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn one_setting_of_health_leaves_the_others() {
+        let health = |panic| {
+            let all = json!({"require": "any", "panic": panic, "slow_start": "30s", "flaps": {"hold": "5s"}, "passive": {"signs": 0}});
+            service(&json!({"health": all}))
+        };
+        let mut spec = health(0);
+        change(json!({"health": {"panic": 50}})).apply(&mut spec);
+        assert_eq!(spec, health(50));
+        change(json!({"health": {"panic": 0}})).apply(&mut spec);
+        assert_eq!(spec, health(0));
+        assert!(change(json!({"health": {}})).is_empty());
+        assert!(change(json!({"health": {"panic": 0}})).is_in(&spec));
+    }
+
+    #[test]
     fn another_algorithm_leaves_the_settings_of_the_one_before_behind() {
         let mut spec = service(&json!({"algorithm": "bounded", "load_factor": 2}));
         change(json!({"algorithm": "maglev"})).apply(&mut spec);
@@ -330,6 +345,8 @@ mod tests {
             json!({"affinity": null}),
             json!({"on_down": "pass"}),
             json!({"check": {"type": "tcp"}, "health": {"panic": 50}}),
+            json!({"health": {"require": "any", "flaps": {"hold": "2s"}}}),
+            json!({"health": {"panic": 0, "flaps": {"hold_max": "2m"}}}),
             json!({"check": null}),
             json!({"udp": "move", "on_down": "drop", "new_flows_per_source": {"per_second": 5, "burst": 9, "prefix": [24, 64]}}),
         ]
@@ -358,6 +375,7 @@ mod tests {
             json!({"algorithm": "p2c", "load_factor": 1.25, "need": 2, "on_full": "drop", "on_down": "pass", "udp": "move"}),
             json!({"affinity": null, "new_flows": null, "new_flows_per_source": null}),
             json!({"check": null, "health": {"require": "any"}}),
+            json!({"health": {"panic": 0, "flaps": {"hold": "2s"}, "passive": {"signs": 0}}}),
             json!({"check": {"type": "icmp", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3}}),
             json!({"affinity": {"timeout": "5m", "prefix": [24, 64]}, "new_flows": {"per_second": 7, "burst": 70}, "drain_timeout": "1h"}),
         ] {

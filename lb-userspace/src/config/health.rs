@@ -12,13 +12,13 @@ use super::{
 };
 
 /// Percent of a pool that may be asked for.
-const PERCENT: Bounds = Bounds::new(0, 100);
+pub(super) const PERCENT: Bounds = Bounds::new(0, 100);
 /// Signs that may be asked for.
-const SIGNS: Bounds = Bounds::new(0, 1_000_000);
+pub(super) const SIGNS: Bounds = Bounds::new(0, 1_000_000);
 /// Failures that may be asked for.
-const FLAPS: Bounds = Bounds::new(1, 100);
+pub(super) const FLAPS: Bounds = Bounds::new(1, 100);
 const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How the results of a service's checks are judged together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -13,6 +13,7 @@ mod check;
 pub mod factor;
 mod flows;
 mod health;
+mod health_change;
 mod invalid;
 mod local;
 mod model;
@@ -42,6 +43,7 @@ pub use check::{
     TlsSpec, Via, authorities, one_or_more as one_or_more_checks, rcode, record_type,
 };
 pub use health::{Checking, Flaps, HealthSpec, Passive, Require};
+pub use health_change::{FlapsChange, HealthChange, PassiveChange};
 pub use invalid::{Invalid, Step};
 pub use model::{AttachMode, Config, Interface, Limits, Node, PartialChecksums, Setup, Timeouts};
 pub use network::Network;

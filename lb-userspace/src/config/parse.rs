@@ -21,6 +21,7 @@ use toml::{
 use super::{
     check::CheckSpec,
     health::HealthSpec,
+    health_change::HealthChange,
     invalid::{Invalid, Step},
     model::Config,
     value::quoted,
@@ -54,6 +55,24 @@ impl HealthSpec {
         #[derive(Deserialize)]
         struct Written {
             health: HealthSpec,
+        }
+        let health = read_fields::<Written>("health", fields)?.health;
+        health
+            .check()
+            .map_err(|invalid| invalid.of("health").to_string())?;
+        Ok(health)
+    }
+}
+
+impl HealthChange {
+    /// What is to change of what is made of results, from its fields as text, those of inner tables with a dot in their names.
+    ///
+    /// # Errors
+    /// When a field is unknown, or its value is no good for any service.
+    pub fn from_fields(fields: &[(String, String)]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Written {
+            health: HealthChange,
         }
         let health = read_fields::<Written>("health", fields)?.health;
         health

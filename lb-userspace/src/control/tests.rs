@@ -37,8 +37,8 @@ use super::{
 };
 use crate::{
     config::{
-        Admin, BackendChange, CheckKind, CheckSpec, Checking, Config, HealthSpec, Limits, Require,
-        ServiceChange, ServiceSpec,
+        Admin, BackendChange, CheckKind, CheckSpec, Checking, Config, FlapsChange, HealthChange, Limits,
+        Require, ServiceChange, ServiceSpec,
     },
     datapath::{Datapath as _, memory::MemoryDatapath},
     health::{Answer, Observation, ProbeError, Stand, Wish},

@@ -41,7 +41,7 @@ impl Heartbeats {
     /// Whether heartbeats are expected at the same intervals.
     #[must_use]
     pub fn has_pace_of(&self, other: &Self) -> bool {
-        self.expected.total_cmp(&other.expected).is_eq()
+        self.expected.total_cmp(&other.expected).is_eq() && self.longest == other.longest
     }
 
     /// Takes in a heartbeat.

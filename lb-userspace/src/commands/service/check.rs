@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     cli::CheckArguments,
-    config::{CheckSpec, HealthSpec},
+    config::{CheckSpec, HealthChange, HealthSpec},
 };
 
 /// The checks that the arguments ask for.
@@ -54,8 +54,22 @@ pub fn change(arguments: &CheckArguments) -> Result<Option<Vec<CheckSpec>>> {
 /// # Errors
 /// When a field is unknown, or its value is no good.
 pub fn health(written: &str) -> Result<HealthSpec, String> {
-    let fields: Result<Vec<_>, _> = split(written).iter().map(|part| field("health", part)).collect();
-    HealthSpec::from_fields(&fields?)
+    HealthSpec::from_fields(&health_fields(written)?)
+}
+
+/// What the argument asks to change of what is made of results, if it is given.
+///
+/// # Errors
+/// When a field is unknown, or its value is no good for any service.
+pub fn health_change(arguments: &CheckArguments) -> Result<HealthChange, String> {
+    let written = arguments.health.as_deref();
+    written.map_or(Ok(HealthChange::default()), |written| {
+        HealthChange::from_fields(&health_fields(written)?)
+    })
+}
+
+fn health_fields(written: &str) -> Result<Vec<(String, String)>, String> {
+    split(written).iter().map(|part| field("health", part)).collect()
 }
 
 /// `TYPE,FIELD=VALUE…`; a comma that belongs to a value is written `\,`.

@@ -15,10 +15,11 @@ pub async fn execute(
     checks: &CheckArguments,
 ) -> Result<Reply> {
     let wrong = |error| anyhow!("service {name:?}, {error}");
-    let health = checks.health.as_deref().map(check::health).transpose();
     let mut change = flows::change(arguments);
     change.checks = check::change(checks).map_err(wrong)?;
-    change.health = health.map_err(anyhow::Error::msg).map_err(wrong)?;
+    change.health = check::health_change(checks)
+        .map_err(anyhow::Error::msg)
+        .map_err(wrong)?;
     ensure!(
         !change.is_empty(),
         "service {name:?}: nothing to change: 'xlb service set --help' shows what there is"
@@ -107,8 +108,8 @@ mod tests {
         set(&agent, "--check none").await.unwrap();
         let asked: Vec<(String, Value)> = agent.requests();
         let bodies: Vec<_> = asked.iter().map(|(_, body)| body.clone()).collect();
-        let passive = json!({"signs": 0, "window": "2s"});
-        let flaps = json!({"allowed": 3, "window": "1m", "hold": "2s", "hold_max": "1m"});
+        let passive = json!({"signs": 0});
+        let flaps = json!({"hold": "2s"});
         assert_eq!(
             bodies,
             [
@@ -125,7 +126,7 @@ mod tests {
                 "health: panic: 200 is above 100: use 0 to 100",
             ),
             (
-                "--health flaps.hold=2m",
+                "--health flaps.hold=2m,flaps.hold_max=1m",
                 "health, flaps: hold_max: 1m is below 2m: use 2m to 1day (at least hold)",
             ),
             (

@@ -152,3 +152,39 @@ async fn a_way_over_a_router_is_a_way_in_nat() {
     controller.settle().unwrap();
     assert_eq!(states(&controller), [BackendState::Up]);
 }
+
+#[tokio::test]
+async fn a_setting_of_health_has_to_fit_those_that_stay() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 1))]);
+    let flaps = |hold, hold_max| {
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        let flaps = FlapsChange {
+            hold: seconds(hold),
+            hold_max: seconds(hold_max),
+            ..FlapsChange::default()
+        };
+        Change::SetService {
+            service: "web".into(),
+            set: ServiceChange {
+                health: HealthChange {
+                    flaps,
+                    ..HealthChange::default()
+                },
+                ..ServiceChange::default()
+            },
+        }
+    };
+    let refused = controller.change(flaps(Some(120), None)).unwrap_err().to_string();
+    assert!(
+        refused.contains("hold_max: 1m is below 2m: use 2m to 1day"),
+        "{refused}"
+    );
+    controller.change(flaps(None, Some(180))).unwrap();
+    controller.change(flaps(Some(120), None)).unwrap();
+    let health = controller.known("web", None).unwrap().health;
+    assert_eq!(
+        (health.flaps.hold, health.flaps.hold_max),
+        (Duration::from_secs(120), Duration::from_secs(180))
+    );
+}

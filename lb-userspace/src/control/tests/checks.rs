@@ -528,10 +528,10 @@ async fn other_rules_count_at_once_and_are_no_failure() {
     assert_eq!(ups(&controller), 0);
     let require = |require| {
         set(ServiceChange {
-            health: Some(HealthSpec {
-                require,
-                ..both.health
-            }),
+            health: HealthChange {
+                require: Some(require),
+                ..HealthChange::default()
+            },
             ..ServiceChange::default()
         })
     };
@@ -572,14 +572,19 @@ async fn other_rules_count_at_once_and_are_no_failure() {
 async fn a_hold_ends_when_it_is_switched_off() {
     let rig = Rig::new();
     let file = hasty(2);
-    let mut controller = rig.start(MemoryDatapath::default(), &[file.clone()]);
+    let mut controller = rig.start(MemoryDatapath::default(), &[file]);
     controller.observe(&seen((2, 1), true)).unwrap();
     flap(&mut controller, (1, 1));
     assert_eq!(states(&controller)[0], BackendState::Down, "held");
-    let mut health = file.health;
-    health.flaps.hold = Duration::ZERO;
+    let flaps = FlapsChange {
+        hold: Some(Duration::ZERO),
+        ..FlapsChange::default()
+    };
     let off = set(ServiceChange {
-        health: Some(health),
+        health: HealthChange {
+            flaps,
+            ..HealthChange::default()
+        },
         ..ServiceChange::default()
     });
     controller.change(off).unwrap();
