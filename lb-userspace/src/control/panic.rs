@@ -17,24 +17,41 @@ impl Pool {
     #[must_use]
     pub fn of(states: impl Iterator<Item = (Health, bool)>) -> Self {
         let mut pool = Self::default();
-        for (health, has_refused) in states {
+        for state in states {
             pool.all += 1;
-            match health {
-                Health::Up => pool.healthy += 1,
-                Health::Down if has_refused => pool.refused += 1,
-                Health::Down => pool.down += 1,
-                Health::Checking => {}
+            if let Some(like) = pool.like(state) {
+                *like += 1;
             }
         }
         pool
+    }
+
+    /// Takes in that one of them is in another state than before.
+    pub fn turned(&mut self, before: (Health, bool), now: (Health, bool)) {
+        if let Some(like) = self.like(before) {
+            *like = like.saturating_sub(1);
+        }
+        if let Some(like) = self.like(now) {
+            *like += 1;
+        }
+    }
+
+    /// How many are as one in this state is; `None` for those who are not heard of yet.
+    const fn like(&mut self, (health, has_refused): (Health, bool)) -> Option<&mut usize> {
+        match health {
+            Health::Up => Some(&mut self.healthy),
+            Health::Down if has_refused => Some(&mut self.refused),
+            Health::Down => Some(&mut self.down),
+            Health::Checking => None,
+        }
     }
 
     /// Whether fewer than so many percent look healthy, for no reason of their own. Those who have not been heard of yet do not look
     /// ill, and those who have refused are no doubt right.
     #[must_use]
     pub const fn panics(&self, percent: u8) -> bool {
-        let credible = self.all - self.refused;
-        let looks_well = credible - self.down;
+        let credible = self.all.saturating_sub(self.refused);
+        let looks_well = credible.saturating_sub(self.down);
         self.down > 0 && looks_well * 100 < credible * percent as usize
     }
 
@@ -55,6 +72,8 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use Health::{Checking, Down, Up};
 
@@ -80,6 +99,26 @@ mod tests {
         assert!(!pool(1, 0, 9).panics(50));
         assert!(!pool(0, 0, 10).panics(100));
         assert!(pool(1, 2, 7).panics(50));
+    }
+
+    proptest! {
+        /// Counts that are kept are those of a look at all of them.
+        #[test]
+        fn turns_come_to_the_same_as_a_count(
+            mut states in prop::collection::vec(state(), 1..8),
+            turns in prop::collection::vec((any::<prop::sample::Index>(), state()), 1..20),
+        ) {
+            let mut pool = Pool::of(states.iter().copied());
+            for (at, now) in turns {
+                let at = at.index(states.len());
+                pool.turned(std::mem::replace(&mut states[at], now), now);
+                prop_assert_eq!(pool, Pool::of(states.iter().copied()));
+            }
+        }
+    }
+
+    fn state() -> impl Strategy<Value = (Health, bool)> {
+        (prop::sample::select(vec![Up, Down, Checking]), any::<bool>())
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod lookups;
 mod program;
 mod restarts;
 mod stories;
+mod turns;
 mod vips;
 
 use std::{
@@ -40,7 +41,7 @@ use crate::{
         Admin, BackendChange, CheckKind, CheckSpec, Checking, Config, Limits, ServiceChange, ServiceSpec,
     },
     datapath::{Datapath as _, memory::MemoryDatapath},
-    health::{Answer, Observation, ProbeError, Stand, Wish},
+    health::{Answer, Observation, ProbeError, Stand, Wish, results},
 };
 
 fn way() -> Egress {
@@ -65,7 +66,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let (observations, _) = mpsc::channel(1);
+        let (observations, _) = results::channel(1);
         let (targets, _) = watch::channel(BTreeSet::new());
         let (suspected, suspects) = mpsc::channel(8);
         let (lifetimes, _) = watch::channel(BTreeMap::new());
@@ -94,8 +95,8 @@ impl Rig {
         &self,
         datapath: MemoryDatapath,
         file: &[ServiceSpec],
-    ) -> (Controller<MemoryDatapath>, mpsc::Sender<Observation<CheckKey>>) {
-        let (waiting, observations) = mpsc::channel(8);
+    ) -> (Controller<MemoryDatapath>, results::Sender<CheckKey>) {
+        let (waiting, observations) = results::channel(8);
         let mut config = Config {
             limits: self.limits.clone(),
             services: file.to_vec(),

@@ -1,7 +1,7 @@
 //! What the controller remembers of checks over a restart: counts, holds and wishes, in the state directory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Controller;
+use super::{CheckKey, Controller};
 use crate::{
     config::{CheckKind, CheckSpec, HealthSpec},
     datapath::Datapath,
@@ -27,6 +27,8 @@ const STALE: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     known: BTreeMap<String, Remembered>,
+    /// Of whom the data plane's word may not say all.
+    noted: BTreeSet<CheckKey>,
     due: Option<Instant>,
     writing: Option<tokio::task::JoinHandle<()>>,
 }
@@ -80,13 +82,13 @@ impl Kept {
         let backends = document.backends.into_iter();
         Self {
             known: backends.map(|(name, one)| (name, shift(one))).collect(),
-            due: None,
-            writing: None,
+            ..Self::default()
         }
     }
 
-    /// Something has changed.
-    pub(super) fn touch(&mut self, now: Instant) {
+    /// Something of a backend has changed.
+    pub(super) fn touch(&mut self, key: CheckKey, now: Instant) {
+        self.noted.insert(key);
         self.due.get_or_insert(now + WAIT);
     }
 
@@ -146,9 +148,10 @@ fn seconds_now() -> f64 {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// What an earlier agent has left is for the start alone.
+    /// What an earlier agent has left is for the start alone: from now on it is known of those who are watched.
     pub(super) fn forget_kept(&mut self) {
         self.kept.known.clear();
+        self.kept.noted.extend(self.watched.keys());
     }
 
     /// Writes what is known of checks, if that is due.
@@ -181,11 +184,12 @@ impl<D: Datapath> Controller<D> {
 
     fn document(&mut self, now: Instant) -> (PathBuf, Document) {
         self.kept.due = None;
-        let known = self
-            .watched
-            .values()
-            .filter(|one| !is_plain(&one.case))
-            .map(|one| (name(&one.who), remembered(one, now)));
+        let watched = &self.watched;
+        let is_told = |key: &CheckKey| watched.get(key).is_some_and(|one| !is_plain(&one.case));
+        // Ten thousand that are plain are not looked at for each one that is not.
+        self.kept.noted.retain(is_told);
+        let noted = self.kept.noted.iter().filter_map(|key| watched.get(key));
+        let known = noted.map(|one| (name(&one.who), remembered(one, now)));
         let document = Document {
             written: seconds_now(),
             backends: known.collect(),

@@ -28,8 +28,12 @@ pub(super) struct Watched {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Starts and ends checks, so that each backend of a checked service has its own.
+    /// Starts and ends checks, so that each backend of a checked service has its own. Only what is set up, who leaves and ways make a
+    /// difference to that: nothing is done where none has changed.
     pub(super) fn watch(&mut self) {
+        if !std::mem::take(&mut self.unwatched) {
+            return;
+        }
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
         for (at, service) in self.served.services.iter().enumerate() {
@@ -75,6 +79,15 @@ impl<D: Datapath> Controller<D> {
             Some((*key, backend.address, service.health.passive.limits()))
         });
         self.suffering.follow(followed, clock::now());
+    }
+
+    /// Where a backend is in what is served: in the middle of a change it may be another one that is there.
+    pub(super) fn place(&self, key: CheckKey) -> Option<(usize, usize)> {
+        let (at, place) = self.watched.get(&key)?.place;
+        let service = self.served.services.get(at)?;
+        let backend = service.backends.get(place)?;
+        let granted = self.ids.backend(self.ids.service(&service.name)?, backend)?;
+        ((granted.id, granted.generation) == key).then_some((at, place))
     }
 
     /// Starts the checks of a backend from what is known of it.
