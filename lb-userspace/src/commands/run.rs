@@ -44,7 +44,7 @@ use crate::{
         records::Records,
         sweep::{Census, Sweep},
     },
-    health::{through::Path as Probing, unreachable::Listener},
+    health::{results, through::Path as Probing, unreachable::Listener},
     kernel_log,
     netlink::{Links, Resolver},
     state_dir::StateDir,
@@ -140,7 +140,7 @@ async fn run_on(
     // Before anything is taken from the object: what is loaded names maps by what is open in it.
     let can_probe = probing::load(&mut ebpf).map(drop);
 
-    let (observed, observations) = mpsc::channel(QUEUE);
+    let (observed, observations) = results::channel(QUEUE);
     let (wanted, targets) = watch::channel(BTreeSet::new());
     let (suspected, suspects) = mpsc::channel(QUEUE);
     let (lifetimes, lasting) = watch::channel(BTreeMap::new());

@@ -10,6 +10,7 @@ mod pools;
 mod settling;
 mod signs;
 mod steps;
+mod telling;
 mod vlans;
 mod watching;
 
@@ -40,13 +41,14 @@ use crate::{
         ids::{Granted, Ids},
         leaving::{self, Leaving},
         overrides::Overrides,
+        panic,
         plan::{State, Step, plan},
         reaction::Reaction,
         settle::{Settling, Times},
         timers::Timers,
     },
     datapath::{Datapath, sweep::Census, written_table::Lifetime},
-    health::{Observation, Stalls, through::Path},
+    health::{Stalls, results, through::Path},
 };
 
 pub use asked::where_to;
@@ -56,7 +58,7 @@ use watching::Watched;
 /// Where the controller sends what others have to do.
 #[derive(Clone)]
 pub struct Outlets {
-    pub observations: mpsc::Sender<Observation<CheckKey>>,
+    pub observations: results::Sender<CheckKey>,
     /// Addresses whose next hops are wanted.
     pub targets: watch::Sender<BTreeSet<IpAddr>>,
     /// Addresses that did not answer, and whose next hop may be out of date.
@@ -104,13 +106,17 @@ pub struct Controller<D> {
     /// The data plane may not be what it should be.
     unsettled: bool,
     watched: BTreeMap<CheckKey, Watched>,
+    /// Others may have to be watched, or in another way.
+    unwatched: bool,
     /// When something changes by time alone, of those backends of whom anything does.
     timers: Timers<CheckKey>,
     /// Who comes up by time alone, or when nobody else of the pool is up.
     waiting: holds::Waiting,
     /// What tables rest on, by service: as the data plane was last made what it should be, and as words have changed since.
     footings: BTreeMap<u32, Footing>,
-    /// Services whose pools fail beyond belief.
+    /// Pools that may fail beyond belief, kept in step with what their checks say, by service.
+    pools: BTreeMap<u32, panic::Pool>,
+    /// Services whose pools do.
     panicking: BTreeSet<u32>,
     /// Backends may have another weight, limit or wish than what is set.
     overlaid: bool,
@@ -122,10 +128,11 @@ pub struct Controller<D> {
     /// From the results of failed probes to words.
     pub(super) reaction: Reaction,
     pub(super) journal: Journal,
+    untold: telling::Untold,
     pub(super) limits: Limits,
     state_dir: PathBuf,
     outlets: Outlets,
-    observations: mpsc::Receiver<Observation<CheckKey>>,
+    observations: results::Receiver<CheckKey>,
 }
 
 impl<D: Datapath> Controller<D> {
@@ -137,7 +144,7 @@ impl<D: Datapath> Controller<D> {
         datapath: D,
         config: &Config,
         outlets: Outlets,
-        observations: mpsc::Receiver<Observation<CheckKey>>,
+        observations: results::Receiver<CheckKey>,
     ) -> Result<Self> {
         let (limits, state_dir) = (config.limits.clone(), config.node.state_dir.clone());
         let overrides = Overrides::load(&state_dir)?;
@@ -176,9 +183,11 @@ impl<D: Datapath> Controller<D> {
             vlan_devices: snapshot.vlan_devices,
             unsettled: true,
             watched: BTreeMap::new(),
+            unwatched: true,
             timers: Timers::default(),
             waiting: holds::Waiting::default(),
             footings: BTreeMap::new(),
+            pools: BTreeMap::new(),
             panicking: BTreeSet::new(),
             overlaid: false,
             due: None,
@@ -187,6 +196,7 @@ impl<D: Datapath> Controller<D> {
             suffering: signs::Suffering::default(),
             reaction: Reaction::default(),
             journal: outlets.journal.clone(),
+            untold: telling::Untold::default(),
             setup,
             limits,
             state_dir,
@@ -204,7 +214,7 @@ impl<D: Datapath> Controller<D> {
     /// When the change does not fit, cannot be kept or cannot be carried out; everything is then as before.
     pub fn change(&mut self, change: Change) -> Result<()> {
         // What has been found by the checks of before is theirs.
-        self.note_waiting();
+        self.hear();
         let mut setup = self.setup.clone();
         change.keeps_flows(&setup)?;
         change.apply(&mut setup)?;
@@ -261,6 +271,7 @@ impl<D: Datapath> Controller<D> {
             Err(reason) => log::warn!("no next hop to {address}: {reason}"),
         }
         self.unsettled = true;
+        self.unwatched = true;
         self.hops.leads_over(address, gateway);
         let words = self.applied.backends.values().map(|&(_, word)| BackendWord(word));
         let named = words.map(BackendWord::next_hop);
@@ -273,6 +284,7 @@ impl<D: Datapath> Controller<D> {
     fn serve(&mut self, setup: Setup, leaving: Vec<Leaving>) {
         self.served = leaving::served(&setup, &leaving);
         (self.setup, self.leaving) = (setup, leaving);
+        self.unwatched = true;
     }
 
     /// Who is leaving once this is set up: those that have flows.
@@ -305,6 +317,7 @@ impl<D: Datapath> Controller<D> {
                 backend.name
             );
             self.served = leaving::served(&self.setup, &self.leaving);
+            self.unwatched = true;
         }
         let known = self.ids.known_of(&self.served.services);
         let services = std::mem::replace(&mut self.served.services, known);
@@ -323,6 +336,10 @@ impl<D: Datapath> Controller<D> {
         let turns = self.watch();
         // What was remembered of wishes is known only now.
         self.overlay(self.decided);
+        if !turns.is_empty() {
+            // They are counted anew below.
+            self.pools.clear();
+        }
         turns.iter().for_each(|(key, turn)| self.turned(*key, turn, None));
         self.make_so()
     }
@@ -331,9 +348,11 @@ impl<D: Datapath> Controller<D> {
     fn make_so(&mut self) -> Result<()> {
         self.follow(self.decided);
         self.doubt_pools();
+        self.tell();
         while self.carry_out()? {}
         self.stand();
         self.release_all();
+        self.tell();
         self.unsettled = false;
         self.ids.release_others(&self.served.services);
         self.publish_lifetimes();
@@ -357,7 +376,7 @@ impl<D: Datapath> Controller<D> {
             // takes long for a thousand of them. Its word is beyond this plan: words come before tables.
             let takes_long = matches!(step, Step::PutTable { .. });
             self.applied.took(step);
-            turned |= takes_long && self.note_waiting();
+            turned |= takes_long && self.hear();
         }
         Ok(turned)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`mod@change`] and [`overrides`] are what people ask for at run time. Pure decisions are [`pool`] (who serves, with [`footing`]), [`leaving`] and [`drain`]
 //! (who goes, and when), [`settle`] (slots from one change to the next), [`loads`], [`ids`], [`hops`], [`reaction`] (how fast it went), [`timers`], [`desired`] (with [`key`],
-//! [`service_entry`] and [`entries`]) and [`plan`]. [`controller`] holds the state and carries them out, [`report`] describes it, [`lookup`] says what the
+//! [`service_entry`] and [`entries`]) and [`plan`]. [`turns`] is the loop, with [`lookout`] beside it. [`controller`] holds the state and carries them out, [`report`] describes it, [`lookup`] says what the
 //! program would do with a packet, and [`events`] what has happened.
 
 pub mod change;
@@ -19,6 +19,7 @@ mod ids;
 mod key;
 mod leaving;
 mod loads;
+mod lookout;
 pub mod lookup;
 pub mod overrides;
 mod panic;
@@ -32,25 +33,21 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turns;
 mod warnings;
 
-use std::{net::IpAddr, time::Instant};
-
 use serde::Serialize;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::oneshot;
 
 use crate::{
     api::protocol,
     control::change::{Change, Refusal, Subject},
-    datapath::{Datapath, sweep::Census},
-    netlink::{Links, News},
+    datapath::Datapath,
 };
 
 pub use controller::{CheckKey, Controller, Outlets, Question, where_to};
 pub use report::Node;
+pub use turns::{Inlets, run};
 
 /// What people want from the loop.
 #[derive(Clone, Debug)]
@@ -111,100 +108,6 @@ pub enum Problem {
 pub struct Request {
     pub ask: Ask,
     pub answer: oneshot::Sender<Result<Answer, Problem>>,
-}
-
-/// Everything that the loop hears.
-#[derive(Debug)]
-pub struct Inlets {
-    pub requests: mpsc::Receiver<Request>,
-    pub news: mpsc::Receiver<News>,
-    pub census: mpsc::Receiver<Census>,
-    /// Addresses that ICMP errors say are not reached.
-    pub unreachables: mpsc::Receiver<IpAddr>,
-}
-
-/// Runs until `end` is ready.
-pub async fn run<D: Datapath>(
-    controller: &mut Controller<D>,
-    node: &mut Node,
-    mut inlets: Inlets,
-    end: impl Future<Output = ()>,
-) {
-    tokio::pin!(end);
-    let links = Links::connect()
-        .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
-        .ok();
-    let _watching = Ended(controller.watch_time());
-    loop {
-        let due = controller.due();
-        let done = tokio::select! {
-            () = &mut end => return,
-            Some(observation) = controller.next_observation() => {
-                controller.hear(&observation);
-                Ok(())
-            }
-            Some(address) = inlets.unreachables.recv() => {
-                controller.unreachable(address);
-                Ok(())
-            }
-            () = until(due) => controller.catch_up(),
-            Some(news) = inlets.news.recv() => take_news(controller, node, news, &mut inlets.news),
-            Some(census) = inlets.census.recv() => {
-                let counted = controller.counted(census);
-                if let Some(links) = &links {
-                    node.look(links).await;
-                }
-                counted.and(controller.settle())
-            }
-            Some(request) = inlets.requests.recv() => {
-                if let (Ask::Status, Some(links)) = (&request.ask, &links) {
-                    node.look(links).await;
-                }
-                handle(controller, node, request);
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            log::error!("the data plane could not be changed: {error:#}");
-        }
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A task that ends when this is dropped.
-struct Ended(JoinHandle<()>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Takes in what the kernel's tables say now, and all that has come meanwhile.
-fn take_news<D: Datapath>(
-    controller: &mut Controller<D>,
-    node: &mut Node,
-    first: News,
-    more: &mut mpsc::Receiver<News>,
-) -> anyhow::Result<()> {
-    let mut next = Some(first);
-    while let Some(news) = next {
-        match news {
-            News::Way(resolution) => {
-                node.learn_interface(&resolution);
-                controller.resolved(resolution.address, resolution.hop, resolution.gateway)?;
-            }
-            News::VlanDevices(devices) => controller.learn_vlan_devices(devices),
-        }
-        next = more.try_recv().ok();
-    }
-    controller.settle()
 }
 
 /// Answers a request, or has it answered.

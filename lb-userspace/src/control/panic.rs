@@ -12,25 +12,46 @@ pub struct Pool {
     down: usize,
     /// Healthy ones of later priorities than the first.
     backups: usize,
+    first: Option<u8>,
 }
 
 impl Pool {
     /// Of the priority of each, what the checks say of it, and whether it has refused itself.
     #[must_use]
-    pub fn of(states: impl Iterator<Item = (u8, Health, bool)> + Clone) -> Self {
-        let mut pool = Self::default();
-        let first = states.clone().map(|(priority, ..)| priority).min();
-        for (priority, health, has_refused) in states {
+    pub fn of(looks: impl Iterator<Item = (u8, (Health, bool))> + Clone) -> Self {
+        let mut pool = Self {
+            first: looks.clone().map(|(priority, _)| priority).min(),
+            ..Self::default()
+        };
+        for (priority, look) in looks {
             pool.all += 1;
-            pool.backups += usize::from(health == Health::Up && Some(priority) != first);
-            match health {
-                Health::Up => pool.healthy += 1,
-                Health::Down if has_refused => pool.refused += 1,
-                Health::Down => pool.down += 1,
-                Health::Checking => {}
-            }
+            pool.counts_as(priority, look, |count| *count += 1);
         }
         pool
+    }
+
+    /// Takes in that one of them looks otherwise than before.
+    pub fn turned(&mut self, priority: u8, before: (Health, bool), now: (Health, bool)) {
+        self.counts_as(priority, before, |count| *count = count.saturating_sub(1));
+        self.counts_as(priority, now, |count| *count += 1);
+    }
+
+    /// Changes the counts of those who look like one of this priority.
+    fn counts_as(
+        &mut self,
+        priority: u8,
+        (health, has_refused): (Health, bool),
+        change: impl Fn(&mut usize),
+    ) {
+        if health == Health::Up && self.first != Some(priority) {
+            change(&mut self.backups);
+        }
+        match health {
+            Health::Up => change(&mut self.healthy),
+            Health::Down if has_refused => change(&mut self.refused),
+            Health::Down => change(&mut self.down),
+            Health::Checking => {}
+        }
     }
 
     /// Whether fewer than so many percent look healthy, for no reason of their own. Those who have not been heard of yet do not look
@@ -41,8 +62,8 @@ impl Pool {
         if self.backups > 0 && self.backups >= need as usize {
             return false;
         }
-        let credible = self.all - self.refused;
-        let looks_well = credible - self.down;
+        let credible = self.all.saturating_sub(self.refused);
+        let looks_well = credible.saturating_sub(self.down);
         self.down > 0 && looks_well * 100 < credible * percent as usize
     }
 
@@ -54,7 +75,7 @@ impl Pool {
             healthy,
             refused,
             down,
-            backups: _,
+            ..
         } = self;
         format!(
             "{healthy} of {all} backends look healthy, {down} are silent or answer badly, {refused} refuse, and panic begins below {percent} %"
@@ -64,6 +85,8 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use Health::{Checking, Down, Up};
 
@@ -78,7 +101,7 @@ mod tests {
     /// So many of each kind.
     fn of(kinds: &[(u8, Health, bool, usize)]) -> Pool {
         let kinds = kinds.iter();
-        Pool::of(kinds.flat_map(|&(priority, health, has, count)| vec![(priority, health, has); count]))
+        Pool::of(kinds.flat_map(|&(priority, health, has, count)| vec![(priority, (health, has)); count]))
     }
 
     #[test]
@@ -94,6 +117,27 @@ mod tests {
         assert!(!pool(1, 0, 9).panics(50, 1));
         assert!(!pool(0, 0, 10).panics(100, 1));
         assert!(pool(1, 2, 7).panics(50, 1));
+    }
+
+    proptest! {
+        /// Counts that are kept are those of a look at all of them.
+        #[test]
+        fn turns_come_to_the_same_as_a_count(
+            mut looks in prop::collection::vec((0_u8..3, look()), 1..8),
+            turns in prop::collection::vec((any::<prop::sample::Index>(), look()), 1..20),
+        ) {
+            let mut pool = Pool::of(looks.iter().copied());
+            for (at, now) in turns {
+                let at = at.index(looks.len());
+                let (priority, look) = &mut looks[at];
+                pool.turned(*priority, std::mem::replace(look, now), now);
+                prop_assert_eq!(pool, Pool::of(looks.iter().copied()));
+            }
+        }
+    }
+
+    fn look() -> impl Strategy<Value = (Health, bool)> {
+        (prop::sample::select(vec![Up, Down, Checking]), any::<bool>())
     }
 
     #[test]

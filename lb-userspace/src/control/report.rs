@@ -17,7 +17,7 @@ use crate::{
     control::{Controller, clock, ids::Granted, lookup::Loaded, mac, warnings},
     datapath::{Datapath, attach::Attached, nics, records::Records},
     health::Health,
-    netlink::{self, Family, Links, Resolution},
+    netlink::{self, Family, Link, Resolution},
 };
 
 /// What the control loop knows of the host.
@@ -43,19 +43,13 @@ impl Node {
         }
     }
 
-    /// Looks whether the interfaces are still there, with our program on them; where the kernel gives no answer, the last one
-    /// holds.
-    pub async fn look(&mut self, links: &Links) {
-        match links.all().await {
-            Ok(links) => {
-                for attached in &mut self.attached {
-                    attached.look(&links);
-                }
-                let attached = self.attached.iter();
-                self.nics = nics::warnings(&links, attached.map(|one| (one.name.as_str(), one.mode)));
-            }
-            Err(error) => log::warn!("interfaces are not looked at: {error:#}"),
+    /// Takes in whether the interfaces are still there, with our program on them.
+    pub fn see(&mut self, links: &[Link]) {
+        for attached in &mut self.attached {
+            attached.look(links);
         }
+        let attached = self.attached.iter();
+        self.nics = nics::warnings(links, attached.map(|one| (one.name.as_str(), one.mode)));
     }
 
     fn name_of(&self, ifindex: u32) -> String {

@@ -9,6 +9,7 @@ mod lookups;
 mod program;
 mod restarts;
 mod stories;
+mod turns;
 mod vips;
 
 use std::{
@@ -41,7 +42,7 @@ use crate::{
         Require, ServiceChange, ServiceSpec,
     },
     datapath::{Datapath as _, memory::MemoryDatapath},
-    health::{Answer, Observation, ProbeError, Stand, Wish},
+    health::{Answer, Observation, ProbeError, Stand, Wish, results},
 };
 
 fn way() -> Egress {
@@ -66,7 +67,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let (observations, _) = mpsc::channel(1);
+        let (observations, _) = results::channel(1);
         let (targets, _) = watch::channel(BTreeSet::new());
         let (suspected, suspects) = mpsc::channel(8);
         let (lifetimes, _) = watch::channel(BTreeMap::new());
@@ -95,8 +96,8 @@ impl Rig {
         &self,
         datapath: MemoryDatapath,
         file: &[ServiceSpec],
-    ) -> (Controller<MemoryDatapath>, mpsc::Sender<Observation<CheckKey>>) {
-        let (waiting, observations) = mpsc::channel(8);
+    ) -> (Controller<MemoryDatapath>, results::Sender<CheckKey>) {
+        let (waiting, observations) = results::channel(8);
         let mut config = Config {
             limits: self.limits.clone(),
             services: file.to_vec(),

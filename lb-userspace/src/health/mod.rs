@@ -1,6 +1,6 @@
 //! Health checks: probes ask a backend, runners ask again and again, and pure decisions make a state of the answers.
 //!
-//! Reading order: `probe` (one question, one answer), `runner` (when to ask), `stall` (when an answer says nothing), `monitor` (one
+//! Reading order: `probe` (one question, one answer), `runner` (when to ask), [`results`] (who is told at once), `stall` (when an answer says nothing), `monitor` (one
 //! check's answers, with `phi`), [`case`](Case) (all checks of a backend, with `flaps`).
 //! [`passive`] judges what clients suffer, and [`mod@unreachable`] hears what tunnels suffer: reasons to ask at once.
 //! [`through`] makes sockets whose packets go by the data path.
@@ -11,6 +11,7 @@ mod monitor;
 pub mod passive;
 mod phi;
 mod probe;
+pub mod results;
 mod runner;
 mod stall;
 pub mod through;

@@ -11,14 +11,15 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::Notify,
     task::JoinHandle,
     time::{sleep, sleep_until},
 };
 
 use super::{
-    Answer, ProbeError, Question, Who,
+    Answer, Health, Monitor, ProbeError, Question, Who,
     probe::{Door, Held, Target, Way, probe},
+    results::{Gone, Sender},
     stall::Stalls,
 };
 use crate::config::{CheckKind, CheckSpec};
@@ -65,11 +66,22 @@ pub struct Handle {
 #[derive(Debug, Default)]
 struct Pace {
     hurries: AtomicBool,
+    /// Known to be up: another pass says nothing new.
+    is_up: AtomicBool,
     at_once: AtomicBool,
     now: Notify,
 }
 
 impl Handle {
+    /// Goes by what its results have come to: who is up, and whose newest results say so, is probed at the usual interval, and its passes
+    /// are no news.
+    pub fn follow(&self, monitor: &Monitor) {
+        self.pace
+            .is_up
+            .store(monitor.health() == Health::Up, Ordering::Relaxed);
+        self.hurry(monitor.is_changing());
+    }
+
     /// Whether to probe at the fast interval from now on.
     pub fn hurry(&self, hurries: bool) {
         let before = self.pace.hurries.swap(hurries, Ordering::Relaxed);
@@ -98,7 +110,7 @@ impl Drop for Handle {
 /// that a thousand backends do not all fire at once; the second one after a part of the interval that depends on it too, so that probes
 /// then are spread over the whole of it; further ones follow at the interval from start to start, a probe that takes the whole interval
 /// being followed by the next one at once.
-pub fn spawn<K>(job: Job<K>, tx: mpsc::Sender<Observation<K>>) -> Handle
+pub fn spawn<K>(job: Job<K>, tx: Sender<K>) -> Handle
 where
     K: Clone + Hash + Send + Sync + 'static,
 {
@@ -120,7 +132,7 @@ where
 
 struct Runner<K> {
     job: Job<K>,
-    tx: mpsc::Sender<Observation<K>>,
+    tx: Sender<K>,
     pace: Arc<Pace>,
     /// Of the backend and its check: the same each time.
     draw: u64,
@@ -131,9 +143,6 @@ struct Runner<K> {
     /// Silences in a row that were this host's own.
     excused: u32,
 }
-
-/// Nobody receives any more.
-struct Gone;
 
 impl<K: Clone> Runner<K> {
     async fn run(mut self) {
@@ -255,7 +264,15 @@ impl<K: Clone> Runner<K> {
             took: at.saturating_duration_since(start),
             at,
         };
-        self.tx.send(observation).await.map_err(|_| Gone)
+        let is_news = self.is_news(&observation.result);
+        self.tx.send(observation, is_news).await
+    }
+
+    /// Whether a result may change anything. While there is no doubt of a backend, what a pass says is known.
+    fn is_news(&self, result: &Result<Answer, ProbeError>) -> bool {
+        let is_expected =
+            self.pace.is_up.load(Ordering::Relaxed) && !self.pace.hurries.load(Ordering::Relaxed);
+        !is_expected || result.as_ref().map_or(true, |answer| answer.wish.is_some())
     }
 
     /// A silence while this host stood still is its own; but not for ever, where that is how this host is.
@@ -331,4 +348,59 @@ fn draw(key: &impl Hash) -> u64 {
 /// From 0 to 1.
 fn share(drawn: u64) -> f64 {
     (drawn >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::net::TcpListener;
+
+    use super::{super::results, *};
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// The next result, and whether it has woken anybody.
+    async fn next(results: &mut results::Receiver<u32>) -> (bool, bool) {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let is_news = results.news().now_or_never().is_some();
+            if let Some(one) = results.try_next() {
+                let is_news = is_news || results.news().now_or_never().is_some();
+                return (one.result.is_ok(), is_news);
+            }
+            assert!(Instant::now() < deadline);
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn another_pass_is_no_news_and_a_failure_always_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let spec = CheckSpec {
+            interval: Duration::from_millis(100),
+            ..CheckSpec::new(CheckKind::TCP)
+        };
+        let job = Job {
+            key: 1,
+            check: 0,
+            target: listener.local_addr().unwrap(),
+            who: Who::default(),
+            way: None,
+            stalls: Stalls::default(),
+            spec: spec.clone(),
+        };
+        let (sender, mut results) = results::channel(8);
+        let running = spawn(job, sender);
+        assert_eq!(next(&mut results).await, (true, true), "nothing is known of it");
+        running.follow(&Monitor::new(Health::Up, &spec));
+        assert_eq!(next(&mut results).await, (true, false));
+        running.follow(&Monitor::remembered(Health::Up, 1, false, &spec));
+        assert_eq!(next(&mut results).await, (true, true), "there is a doubt");
+        running.follow(&Monitor::new(Health::Down, &spec));
+        assert_eq!(next(&mut results).await, (true, true), "it comes up");
+        running.follow(&Monitor::new(Health::Up, &spec));
+        assert_eq!(next(&mut results).await, (true, false));
+        drop(listener);
+        assert_eq!(next(&mut results).await, (false, true));
+    }
 }

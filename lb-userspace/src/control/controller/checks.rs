@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::Result;
 use lb_common::backend::{BackendState, BackendWord};
+use log::Level;
 
-use super::{Controller, Step, Watched};
+use super::{Controller, Step, Watched, doubt::look};
 use crate::{
     config::{CheckKind, CheckSpec},
     control::{
@@ -38,24 +39,30 @@ pub struct Question {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Waits for the next probe's result.
-    pub async fn next_observation(&mut self) -> Option<Observation<CheckKey>> {
-        self.observations.recv().await
+    /// Waits until probes have found what may change anything.
+    pub async fn news(&self) {
+        self.observations.news().await;
     }
 
-    /// Takes in a probe's result, and all that have come meanwhile. Words are written at once; [`catch_up`](Self::catch_up) follows.
-    pub fn hear(&mut self, observation: &Observation<CheckKey>) {
-        self.note(observation);
-        self.note_waiting();
+    /// Takes in the results that are waiting; whether any turned a backend. Words are written at once, and only then is told what has
+    /// happened; [`catch_up`](Self::catch_up) follows.
+    pub fn hear(&mut self) -> bool {
+        let mut turned = false;
+        while let Some(observation) = self.observations.try_next() {
+            turned |= self.note(&observation);
+        }
+        self.tell();
+        turned
     }
 
-    /// As [`hear`](Self::hear), with all that follows from it.
+    /// Takes in a result, and does all that follows from it.
     ///
     /// # Errors
     /// When the data plane cannot be written.
     #[cfg(test)]
     pub fn observe(&mut self, observation: &Observation<CheckKey>) -> Result<()> {
-        self.hear(observation);
+        self.note(observation);
+        self.hear();
         match self.due {
             Some(_) => self.reconcile(),
             None => Ok(()),
@@ -83,14 +90,9 @@ impl<D: Datapath> Controller<D> {
     pub fn catch_up(&mut self) -> Result<()> {
         let now = clock::now();
         for key in self.timers.over(now) {
-            let turn = self.watched.get_mut(&key).and_then(|one| one.case.tick(now));
-            match turn {
-                Some(turn) => self.turned(key, &turn, None),
-                // Its weight has grown.
-                None => self.wait_for_tables(),
-            }
-            self.time(key, now);
+            self.tick(key, now);
         }
+        self.tell();
         self.keep_health(now);
         self.look_at_signs(now)?;
         if self.due.is_some_and(|due| due <= now) {
@@ -99,13 +101,21 @@ impl<D: Datapath> Controller<D> {
         Ok(())
     }
 
-    /// Takes in the results that are waiting; whether any turned a backend.
-    pub(super) fn note_waiting(&mut self) -> bool {
-        let mut turned = false;
-        while let Ok(observation) = self.observations.try_recv() {
-            turned |= self.note(&observation);
+    /// Takes in what time alone has changed of a backend.
+    fn tick(&mut self, key: CheckKey, now: Instant) {
+        let Some(watched) = self.watched.get_mut(&key) else {
+            return self.timers.set(key, None);
+        };
+        let looked = look(&watched.case);
+        let turn = watched.case.tick(now);
+        let looks = look(&watched.case);
+        self.recount(key, looked, looks);
+        match turn {
+            Some(turn) => self.turned(key, &turn, None),
+            // Its weight has grown.
+            None => self.wait_for_tables(),
         }
-        turned
+        self.time(key, now);
     }
 
     /// Takes in one result; whether it turned its backend. The one store that takes a backend out or in is done here, before
@@ -131,8 +141,9 @@ impl<D: Datapath> Controller<D> {
         let address = watched.targets[check].ip();
         watched.silent = silent && (watched.silent || self.outlets.suspects.try_send(address).is_ok());
         let kind = spec.kind.name();
-        let wish = watched.case.wish().clone();
-        let was_sure = watched.case.is_down_for_sure();
+        let has_wish = result.as_ref().is_ok_and(|answer| answer.wish.is_some());
+        let wish = has_wish.then(|| watched.case.wish().clone());
+        let looked = look(&watched.case);
         let standing = |case: &Case| {
             let monitor = &case.checks()[check];
             (monitor.health(), monitor.streak())
@@ -145,18 +156,19 @@ impl<D: Datapath> Controller<D> {
             .get(check)
             .into_iter()
             .flatten()
-            .for_each(|one| one.hurry(monitor.is_changing()));
+            .for_each(|one| one.follow(monitor));
         let is_news = standing(&watched.case) != stood || turn.is_some();
-        let wishes_anew = *watched.case.wish() != wish;
+        let wishes_anew = wish.is_some_and(|wish| *watched.case.wish() != wish);
         let place = watched.place.0;
-        let is_sure_now = watched.case.is_down_for_sure() != was_sure;
+        let looks = look(&watched.case);
+        self.recount(key, looked, looks);
         if let Some(turn) = &turn {
             self.turned(key, turn, Some((kind, at)));
         }
         if wishes_anew {
             self.wishes(key);
         }
-        if turn.is_none() && is_sure_now {
+        if turn.is_none() && looks != looked {
             // In a panic it is kept now, or not any longer; and there may be one now.
             self.doubt(place);
             if self.write_word(key) {
@@ -164,8 +176,9 @@ impl<D: Datapath> Controller<D> {
             }
         }
         if is_news || wishes_anew {
-            self.kept.touch(clock::now());
-            self.time(key, clock::now());
+            let now = clock::now();
+            self.kept.touch(key, now);
+            self.time(key, now);
             self.release(place);
         }
         turn.is_some()
@@ -185,32 +198,31 @@ impl<D: Datapath> Controller<D> {
             return;
         };
         let Who { service, backend } = &watched.who;
-        let reason = &turn.reason;
-        match turn.health {
-            Health::Down => log::warn!("backend {service}/{backend} is down: {reason}"),
-            health => log::info!("backend {service}/{backend} is {}: {reason}", health.name()),
-        }
-        let tell = |event, reason: String| {
+        let untold = &mut self.untold;
+        let mut tell = |level, said: &str, event, reason: &str| {
             let news = News {
                 event,
                 service: Some(service),
                 backend: Some(backend),
                 check: result.map(|(kind, _)| kind),
-                reason,
+                reason: reason.to_owned(),
             };
-            self.journal.note(news, SystemTime::now());
+            untold.add(
+                level,
+                format!("backend {service}/{backend} is {said} {reason}"),
+                &news,
+            );
         };
-        let event = match turn.health {
-            Health::Up => What::Up,
-            Health::Down => What::Down,
-            Health::Checking => What::Checking,
-        };
-        tell(event, reason.clone());
+        let reason = turn.reason.as_str();
+        match turn.health {
+            Health::Up => tell(Level::Info, "up:", What::Up, reason),
+            Health::Down => tell(Level::Warn, "down:", What::Down, reason),
+            Health::Checking => tell(Level::Info, "checking:", What::Checking, reason),
+        }
         if let Some((hold, failures)) = turn.held {
             let hold = humantime::format_duration(hold);
             let reason = format!("for {hold} at least: it has failed {failures} times within a short while");
-            log::warn!("backend {service}/{backend} is held down {reason}");
-            tell(What::Held, reason);
+            tell(Level::Warn, "held down", What::Held, &reason);
         }
         self.doubt(watched.place.0);
     }
@@ -222,7 +234,7 @@ impl<D: Datapath> Controller<D> {
         };
         let Who { service, backend } = &watched.who;
         let wish = watched.case.wish().to_string();
-        log::info!("backend {service}/{backend} wishes {wish}");
+        let line = format!("backend {service}/{backend} wishes {wish}");
         let news = News {
             event: What::Wish,
             service: Some(service),
@@ -230,21 +242,17 @@ impl<D: Datapath> Controller<D> {
             check: Some("agent"),
             reason: wish,
         };
-        self.journal.note(news, SystemTime::now());
+        self.untold.add(Level::Info, line, &news);
         self.wait_for_tables();
     }
 
     /// Makes the word of a backend what it should be: one store, if it is not that already. Tables follow where they depend on it.
     pub(super) fn write_word(&mut self, key: CheckKey) -> bool {
-        let Some(place) = self.watched.get(&key).map(|watched| watched.place) else {
+        let Some((at, place)) = self.place(key) else {
             return false;
         };
-        let Some(service) = self.served.services.get(place.0) else {
-            return false;
-        };
-        let Some(backend) = service.backends.get(place.1) else {
-            return false;
-        };
+        let service = &self.served.services[at];
+        let backend = &service.backends[place];
         let (id, generation) = key;
         let word = self.word(service, backend, Granted { id, generation });
         let before = self.applied.word(id, generation);

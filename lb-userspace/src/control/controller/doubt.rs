@@ -1,22 +1,28 @@
 //! What the controller does not take the probes' word for, and what backends have instead of what is set: pools in panic, weights that
 //! grow, wishes.
 
-use std::{
-    collections::BTreeSet,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeSet, time::Instant};
+
+use log::Level;
 
 use super::{CheckKey, Controller, backends};
 use crate::{
-    config::{Admin, BackendSpec, MAX_WEIGHT},
+    config::{Admin, BackendSpec, MAX_WEIGHT, ServiceSpec},
     control::{
         events::{News, What},
         ids::Granted,
         leaving, panic,
     },
     datapath::Datapath,
-    health::Health,
+    health::{Case, Health},
 };
+
+/// How a backend looks to its pool: by its checks, and whether it has refused itself.
+pub(super) type Look = (Health, bool);
+
+pub(super) fn look(case: &Case) -> Look {
+    (case.health(), case.is_down_for_sure())
+}
 
 impl<D: Datapath> Controller<D> {
     /// Whether a backend that its checks have down is kept all the same.
@@ -33,15 +39,61 @@ impl<D: Datapath> Controller<D> {
         in_panic && doubtful()
     }
 
-    /// Looks at all pools anew.
+    /// Counts all pools anew.
     pub(super) fn doubt_pools(&mut self) {
         let served = self.served.services.iter();
         let ids: BTreeSet<u32> = served
             .filter_map(|service| self.ids.service(&service.name))
             .collect();
         self.panicking.retain(|id| ids.contains(id));
+        let doubtful = self.served.services.iter().filter_map(|service| {
+            let id = self.ids.service(&service.name)?;
+            let is_doubted = service.health.panic > 0 || self.panicking.contains(&id);
+            is_doubted.then(|| (id, self.count(service, id)))
+        });
+        self.pools = doubtful.collect();
         for at in 0..self.served.services.len() {
             self.doubt(at);
+        }
+    }
+
+    fn count(&self, service: &ServiceSpec, id: u32) -> panic::Pool {
+        let counting = self.counting(service, id);
+        panic::Pool::of(counting.filter_map(|(priority, key)| {
+            let watched = self.watched.get(&key)?;
+            Some((priority, look(&watched.case)))
+        }))
+    }
+
+    /// Those of a pool who should serve, with their priorities.
+    fn counting<'a>(
+        &'a self,
+        service: &'a ServiceSpec,
+        id: u32,
+    ) -> impl Iterator<Item = (u8, CheckKey)> + Clone + 'a {
+        let counting = service.backends.iter().filter(|backend| counts(backend));
+        counting.filter_map(move |backend| {
+            let Granted { id, generation } = self.ids.backend(id, backend)?;
+            Some((backend.priority, (id, generation)))
+        })
+    }
+
+    /// Takes in that one of a pool looks otherwise than before.
+    pub(super) fn recount(&mut self, key: CheckKey, before: Look, now: Look) {
+        if before == now || self.pools.is_empty() {
+            return;
+        }
+        let Some((at, place)) = self.place(key) else {
+            return;
+        };
+        let service = &self.served.services[at];
+        let backend = &service.backends[place];
+        let pool = self
+            .ids
+            .service(&service.name)
+            .and_then(|id| self.pools.get_mut(&id));
+        if let Some(pool) = pool.filter(|_| counts(backend)) {
+            pool.turned(backend.priority, before, now);
         }
     }
 
@@ -54,50 +106,34 @@ impl<D: Datapath> Controller<D> {
             return;
         };
         let (percent, need) = (service.health.panic, service.need);
-        if percent == 0 && !self.panicking.contains(&id) {
+        let Some(pool) = self.pools.get(&id) else {
             return;
-        }
-        let ready = service
-            .backends
-            .iter()
-            .filter(|backend| backend.admin == Admin::Ready && backend.weight > 0);
-        let placed: Vec<(u8, CheckKey)> = ready
-            .filter_map(|backend| Some((backend.priority, self.ids.backend(id, backend)?)))
-            .map(|(priority, granted)| (priority, (granted.id, granted.generation)))
-            .collect();
-        let states = placed.iter().filter_map(|(priority, key)| {
-            let case = &self.watched.get(key)?.case;
-            Some((*priority, case.health(), case.is_down_for_sure()))
-        });
-        let pool = panic::Pool::of(states);
+        };
         let is_in = pool.panics(percent, need);
-        let keys = placed.into_iter().map(|(_, key)| key);
         if is_in == self.panicking.contains(&id) {
-            if is_in {
-                keys.for_each(|key| _ = self.write_word(key));
-            }
             return;
         }
-        let name = service.name.clone();
+        let keys: Vec<CheckKey> = self.counting(service, id).map(|(_, key)| key).collect();
+        let name = &service.name;
         let reason = pool.told(percent);
-        let event = if is_in {
-            log::error!("service {name} is in PANIC: {reason}: whoever has not refused is kept");
+        let (level, line, event) = if is_in {
+            let line = format!("service {name} is in PANIC: {reason}: whoever has not refused is kept");
             self.panicking.insert(id);
-            What::Panic
+            (Level::Error, line, What::Panic)
         } else {
-            log::warn!("service {name} is out of panic: {reason}");
+            let line = format!("service {name} is out of panic: {reason}");
             self.panicking.remove(&id);
-            What::Calm
+            (Level::Warn, line, What::Calm)
         };
         let news = News {
             event,
-            service: Some(&name),
+            service: Some(name),
             backend: None,
             check: None,
             reason,
         };
-        self.journal.note(news, SystemTime::now());
-        keys.for_each(|key| _ = self.write_word(key));
+        self.untold.add(level, line, &news);
+        keys.into_iter().for_each(|key| _ = self.write_word(key));
         self.wait_for_tables();
     }
 
@@ -143,6 +179,11 @@ impl<D: Datapath> Controller<D> {
     ) -> impl Iterator<Item = (&crate::config::ServiceSpec, &BackendSpec, Granted)> {
         backends(&self.served.services, &self.ids)
     }
+}
+
+/// Whether a backend should serve, as far as people say.
+fn counts(backend: &BackendSpec) -> bool {
+    backend.admin == Admin::Ready && backend.weight > 0
 }
 
 fn is_overlaid(watched: &super::Watched, now: Instant) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use super::{CheckKey, Controller};
+use super::{CheckKey, Controller, doubt::look};
 use crate::{
     control::{clock, footing::Footing},
     datapath::Datapath,
@@ -66,8 +66,13 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn let_up(&mut self, key: CheckKey, now: Instant) {
-        let watched = self.watched.get_mut(&key);
-        let turn = watched.and_then(|one| one.case.release("nobody else of its pool is up", now));
+        let Some(watched) = self.watched.get_mut(&key) else {
+            return;
+        };
+        let looked = look(&watched.case);
+        let turn = watched.case.release("nobody else of its pool is up", now);
+        let looks = look(&watched.case);
+        self.recount(key, looked, looks);
         if let Some(turn) = turn {
             self.turned(key, &turn, None);
         }

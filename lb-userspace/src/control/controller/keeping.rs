@@ -1,7 +1,7 @@
 //! What the controller remembers of checks over a restart: counts, holds and wishes, in the state directory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use lb_common::backend::BackendState;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::Controller;
+use super::{CheckKey, Controller};
 use crate::{
     config::{CheckSpec, HealthSpec},
     control::clock,
@@ -32,6 +32,8 @@ const STALE: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     known: BTreeMap<String, Remembered>,
+    /// Of whom the data plane's word may not say all.
+    noted: BTreeSet<CheckKey>,
     due: Option<Instant>,
     writing: Option<tokio::task::JoinHandle<()>>,
 }
@@ -100,13 +102,13 @@ impl Kept {
         let backends = document.backends.into_iter();
         Self {
             known: backends.map(|(name, one)| (name, shift(one))).collect(),
-            due: None,
-            writing: None,
+            ..Self::default()
         }
     }
 
-    /// Something has changed.
-    pub(super) fn touch(&mut self, now: Instant) {
+    /// Something of a backend has changed.
+    pub(super) fn touch(&mut self, key: CheckKey, now: Instant) {
+        self.noted.insert(key);
         let soon = now + WAIT;
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
@@ -165,11 +167,11 @@ fn seconds_now() -> f64 {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// What an earlier agent has left is for the start alone.
+    /// What an earlier agent has left is for the start alone: from now on it is known of those who are watched.
     pub(super) fn forget_kept(&mut self) {
-        if !std::mem::take(&mut self.kept.known).is_empty() {
-            self.kept.touch(clock::now());
-        }
+        self.kept.known.clear();
+        let now = clock::now();
+        self.watched.keys().for_each(|key| self.kept.touch(*key, now));
     }
 
     /// Writes what is known of checks, if that is due.
@@ -209,11 +211,16 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn document(&mut self, now: Instant) -> (PathBuf, Document) {
-        let known = self.watched.iter().filter_map(|(&(id, generation), one)| {
-            let state = self.applied.word(id, generation)?.state();
-            let down = state == BackendState::Down;
-            (!is_plain(&one.case, down, now)).then(|| (name(&one.who), remembered(one, down, now)))
-        });
+        let (watched, applied) = (&self.watched, &self.applied);
+        let told = |key: &CheckKey| {
+            let one = watched.get(key)?;
+            let down = applied.word(key.0, key.1)?.state() == BackendState::Down;
+            (!is_plain(&one.case, down, now)).then_some((one, down))
+        };
+        // Ten thousand that are plain are not looked at for each one that is not.
+        self.kept.noted.retain(|key| told(key).is_some());
+        let known = self.kept.noted.iter().filter_map(told);
+        let known = known.map(|(one, down)| (name(&one.who), remembered(one, down, now)));
         let document = Document {
             written: seconds_now(),
             backends: known.collect(),

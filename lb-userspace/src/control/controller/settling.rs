@@ -96,7 +96,11 @@ impl<D: Datapath> Controller<D> {
     /// Takes in a new word, before it is stored.
     pub(super) fn turns(&mut self, id: u32, word: BackendWord) {
         let is_scattered = word.is_scattered();
-        let before = self.applied.word(id, word.generation());
+        let key = (id, word.generation());
+        let before = self.applied.word(key.0, key.1);
+        if before.map(BackendWord::state) != Some(word.state()) && self.watched.contains_key(&key) {
+            self.kept.touch(key, clock::now());
+        }
         if !is_scattered {
             self.turned.remove(&id);
         } else if before.map(BackendWord::state) != Some(word.state()) {
@@ -157,6 +161,7 @@ impl<D: Datapath> Controller<D> {
             }
             !goes
         });
+        self.unwatched = true;
         self.served = leaving::served(&self.setup, &self.leaving);
     }
 
@@ -243,15 +248,20 @@ impl<D: Datapath> Controller<D> {
             if settling.is_over() && !scattered.contains(&service) {
                 continue;
             }
-            let mut table = self.datapath.table(service)?;
             let places = census.written.places.get(&service).unwrap_or(&nowhere);
-            let mut found = Elsewhere::of(&table, places);
-            untidy.append(&mut found.owners);
             let is_tracked = self
                 .applied
                 .service(service)
                 .is_none_or(|entry| entry.flags & service_flags::TRACKED != 0);
-            if settling.is_over() || is_tracked {
+            let keeps_slots = settling.is_over() || is_tracked;
+            if keeps_slots && places.is_empty() {
+                // Nobody is elsewhere: a large table takes milliseconds to read, in which no result is heard.
+                continue;
+            }
+            let mut table = self.datapath.table(service)?;
+            let mut found = Elsewhere::of(&table, places);
+            untidy.append(&mut found.owners);
+            if keeps_slots {
                 continue;
             }
             let stores = settling.by_census(&table, &found, census.began);

@@ -30,9 +30,6 @@ impl<D: Datapath> Controller<D> {
             Step::SetWord { id, word } => {
                 self.turns(id, word);
                 self.datapath.set_word(id, word);
-                if self.watched.contains_key(&(id, word.generation())) {
-                    self.kept.touch(clock::now());
-                }
             }
             Step::NewService { id } => datapath.reset_service(id)?,
             Step::PutTable { service, ref table } => return self.put_table(service, table),

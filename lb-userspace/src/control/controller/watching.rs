@@ -46,9 +46,13 @@ impl Watched {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Starts and ends checks, so that each backend of a checked service has its own. Who turns by what is set now.
+    /// Starts and ends checks, so that each backend of a checked service has its own. Only what is set up, who leaves and ways make a
+    /// difference to that: nothing is done where none has changed. Who turns by what is set now.
     pub(super) fn watch(&mut self) -> Vec<(CheckKey, Turn)> {
         let mut turns = Vec::new();
+        if !std::mem::take(&mut self.unwatched) {
+            return turns;
+        }
         let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
@@ -95,6 +99,15 @@ impl<D: Datapath> Controller<D> {
         });
         self.suffering.follow(followed, now);
         turns
+    }
+
+    /// Where a backend is in what is served: in the middle of a change it may be another one that is there.
+    pub(super) fn place(&self, key: CheckKey) -> Option<(usize, usize)> {
+        let (at, place) = self.watched.get(&key)?.place;
+        let service = self.served.services.get(at)?;
+        let backend = service.backends.get(place)?;
+        let granted = self.ids.backend(self.ids.service(&service.name)?, backend)?;
+        ((granted.id, granted.generation) == key).then_some((at, place))
     }
 
     /// Starts the checks of a backend from what is known of it.

@@ -79,7 +79,7 @@ async fn backends_that_fail_together_are_out_before_any_table_is_filled() {
     }
     for id in [2, 3] {
         for _ in 0..3 {
-            waiting.send(seen((id, 1), false)).await.unwrap();
+            waiting.send(seen((id, 1), false), true).await.unwrap();
         }
     }
     let tables = controller.datapath.tables_written;

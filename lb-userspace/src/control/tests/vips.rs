@@ -123,7 +123,7 @@ async fn a_source_of_translated_flows_becomes_no_vip() {
     let mut config = Config::default();
     config.node.state_dir = rig.state.path().to_owned();
     config.node.sources = vec!["192.0.2.1".parse().unwrap()];
-    let (_waiting, observations) = mpsc::channel(1);
+    let (_waiting, observations) = results::channel(1);
     let datapath = MemoryDatapath::default();
     let mut controller = Controller::adopt(datapath, &config, rig.outlets, observations).unwrap();
     let refusal = controller.change(Change::AddService {

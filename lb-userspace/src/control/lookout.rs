@@ -1,0 +1,54 @@
+//! Looks at the interfaces beside the control loop, which waits for no answer of the kernel's.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Request;
+use crate::netlink::{Link, Links};
+
+/// Looks that may wait for the loop.
+const ROOM: usize = 16;
+
+/// Has interfaces looked at.
+pub struct Lookout {
+    links: Option<Arc<Links>>,
+    seen: mpsc::Sender<Sight>,
+}
+
+/// What a look has shown.
+pub struct Sight {
+    /// Nothing, where the kernel gives no answer.
+    pub links: Option<Vec<Link>>,
+    /// Who has asked for what can be answered now.
+    pub request: Option<Request>,
+}
+
+impl Lookout {
+    /// With where its sights come. Must be called inside a tokio runtime.
+    pub fn new() -> (Self, mpsc::Receiver<Sight>) {
+        let links = Links::connect()
+            .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
+            .ok()
+            .map(Arc::new);
+        let (seen, sights) = mpsc::channel(ROOM);
+        (Self { links, seen }, sights)
+    }
+
+    /// Looks, for a request that is answered after that, or for nobody.
+    pub fn look(&self, request: Option<Request>) {
+        let (links, seen) = (self.links.clone(), self.seen.clone());
+        tokio::spawn(async move {
+            let links = match &links {
+                Some(links) => links
+                    .all()
+                    .await
+                    .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
+                    .ok(),
+                None => None,
+            };
+            // The loop may have ended.
+            let _gone = seen.send(Sight { links, request }).await;
+        });
+    }
+}
