@@ -86,7 +86,7 @@ fn a_backend_that_goes_takes_its_lines_along() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
-    for state in [BackendState::Down, BackendState::Maintenance, BackendState::Free] {
+    for state in [BackendState::Down, BackendState::Free] {
         let mut pool = Pool::with_line(4000)?;
         pool.set(WEB, 1, state);
         assert_eq!(pool.send(4000, ACK)?, 2, "{state:?}");

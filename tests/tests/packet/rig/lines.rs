@@ -6,7 +6,7 @@ use lb_common::{
     hash,
     line::{Line, WORDS},
 };
-use xlb::datapath::{Datapath as _, sweep};
+use xlb::datapath::sweep;
 
 use super::{HASH_KEY, Rig};
 
