@@ -218,12 +218,25 @@ fn pass_error_on(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     }
     match service::find(frame, stage) {
         Ok(()) => error_to_backend(frame, stage).inspect_err(|_| count::dropped(stage.service.id)),
-        Err(Outcome::NotOurs) if board::switches() & switches::REPLIES != 0 && flow::answers(stage) => {
-            error_to_client(frame, stage)
-        }
-        Err(Outcome::NotOurs) => Err(Outcome::NotOurs),
+        Err(Outcome::NotOurs) => error_to_sender(frame, stage),
         Err(_) => leave_error(frame, stage),
     }
+}
+
+/// An error about what is for no VIP: a probe, or what a client has sent.
+#[inline(always)]
+fn error_to_sender(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let switches = board::switches();
+    if switches & switches::PROBING != 0 && probe::may_be_answer(&stage.packet) {
+        match probe::error(frame, stage) {
+            Err(Outcome::NotOurs) => {}
+            done => return done,
+        }
+    }
+    if switches & switches::REPLIES != 0 && flow::answers(stage) {
+        return error_to_client(frame, stage);
+    }
+    Err(Outcome::NotOurs)
 }
 
 /// An error about no service: the kernel's, if it is about what the kernel serves itself on a VIP.

@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    backend, checksum, config, flow, forward,
+    backend, checksum, config, error, flow, forward,
     frame::Frame,
     next_hop,
     parse::{self, Kind, Packet},
@@ -30,6 +30,11 @@ stages! {
     /// # Errors
     /// [`Outcome::NotOurs`] for what no probe waits for.
     pub fn answer as xlb_answer = let_in;
+    /// Sends an ICMP error on to the probe that it is about, if there is one: `stage.packet.flow` is that of an answer.
+    ///
+    /// # Errors
+    /// [`Outcome::NotOurs`] for one about no probe.
+    pub fn error as xlb_answer_error = let_error_in;
 }
 
 /// Whether a packet may answer a probe, by what is at hand. Most cannot.
@@ -46,6 +51,39 @@ pub fn is_awaited(flow: &FlowKey) -> bool {
 
 #[inline(always)]
 fn let_in(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let probe = answered(stage)?;
+    let flow = &stage.packet.flow;
+    let port = flow.destination_port;
+    stage.leaves_as.source = probe.vip;
+    stage.leaves_as.destination = probe.inside;
+    (stage.leaves_as.source_port, stage.leaves_as.destination_port) = (probe.vip_port, port);
+    stage.leaves_as.protocol = flow.protocol;
+    stage.egress.hop = probe.door;
+    checksum::check(frame, stage)?;
+    forward::translate(frame, stage)?;
+    pipeline::sent(stage, Outcome::ProbeAnswered, forward::action(frame, stage))
+}
+
+#[inline(always)]
+fn let_error_in(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let probe = answered(stage)?;
+    // From the VIP, whoever has sent it: inside nobody else is known.
+    stage.packet.error_from = probe.vip;
+    stage.packet.error_to = probe.inside;
+    // The quoted packet as the probe has sent it.
+    let flow = &stage.packet.flow;
+    stage.leaves_as.source = probe.inside;
+    stage.leaves_as.destination = probe.vip;
+    (stage.leaves_as.source_port, stage.leaves_as.destination_port) = (flow.destination_port, probe.vip_port);
+    stage.leaves_as.protocol = flow.protocol;
+    stage.egress.hop = probe.door;
+    error::translate(frame, stage)?;
+    pipeline::sent(stage, Outcome::ProbeAnswered, forward::action(frame, stage))
+}
+
+/// The probe that waits for what comes as this packet's flow.
+#[inline(always)]
+fn answered(stage: &Stage) -> Result<&'static Probe, Outcome> {
     let flow = &stage.packet.flow;
     let probe = under(ProbeKey::of_answer(flow)).ok_or(Outcome::NotOurs)?;
     if flow.destination != probe.outside
@@ -57,15 +95,7 @@ fn let_in(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     if stage.packet.ttl <= 1 {
         return Err(Outcome::TtlExpired);
     }
-    let port = flow.destination_port;
-    stage.leaves_as.source = probe.vip;
-    stage.leaves_as.destination = probe.inside;
-    (stage.leaves_as.source_port, stage.leaves_as.destination_port) = (probe.vip_port, port);
-    stage.leaves_as.protocol = flow.protocol;
-    stage.egress.hop = probe.door;
-    checksum::check(frame, stage)?;
-    forward::translate(frame, stage)?;
-    pipeline::sent(stage, Outcome::ProbeAnswered, forward::action(frame, stage))
+    Ok(probe)
 }
 
 /// Sends a packet from the namespace to the backend of its probe.

@@ -19,7 +19,7 @@ use crate::{
         door::{Asking, INSIDE_MAC, OUTSIDE_MAC},
     },
     table::expect,
-    wire::{ACK, Frame, SYN, SYN_ACK, protocol, read, tcp, udp},
+    wire::{ACK, Frame, SYN, SYN_ACK, error, icmp, protocol, read, tcp, udp},
     world::{
         World,
         lanes::{Lane, NARROW_TCP_PORT, NARROW_UDP_PORT, TCP_PORT, UDP_PORT},
@@ -347,6 +347,64 @@ fn what_no_probe_waits_for_is_the_kernels() -> Result<()> {
             rig.probing();
             assert_eq!(rig.run(&answer)?.outcome, Outcome::ProbeAnswered, "{name}");
             Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A port unreachable, above all: what a UDP server that has died is told by.
+#[test]
+fn an_error_about_a_probe_goes_back_into_the_namespace() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    for world in [standard::without_networks(), standard::world()] {
+        each(world, |rig, probes, asking, name| {
+            let v4 = asking.vip.is_ipv4();
+            let header = if v4 { 20 } else { 40 };
+            let quoted = |from, to, len: usize| {
+                let seen = packet(from, to, asking.protocol, SYN);
+                seen.ip.quote(header + len)
+            };
+            let (outside, server) = (asking.outside(), asking.server);
+            let router = standard::client(v4, 9);
+            for (kind, word) in [(&icmp::PORT_UNREACHABLE, 0), (&icmp::TOO_BIG, 1400)] {
+                for (sender, len) in [(server.ip(), 64), (server.ip(), 8), (router, 64)] {
+                    let quote = quoted(outside, server, len);
+                    let sent = error(sender, outside.ip(), kind, word, quote);
+                    let got = rig.run(&sent.bytes())?;
+                    assert_eq!(
+                        (got.outcome, got.action),
+                        (Outcome::ProbeAnswered, REDIRECT),
+                        "{name} {len}"
+                    );
+                    let quote = quoted(asking.inside(), asking.vip, len);
+                    let mut expected =
+                        error(asking.vip.ip(), asking.inside, kind, word, quote).ttl(sent.ip.ttl - 1);
+                    (expected.to, expected.from) = (INSIDE_MAC, OUTSIDE_MAC);
+                    assert_eq!(read::frame(&got.frame).unwrap(), expected, "{name} {len}");
+                    let got = rig.run(&sent.ttl(1).bytes())?;
+                    assert_eq!(got.outcome, Outcome::TtlExpired, "{name}");
+                }
+            }
+            // About what no probe has sent, and of one that is over.
+            let next = |at: SocketAddr| SocketAddr::new(at.ip(), at.port() - 1);
+            let left = |rig: &mut Rig, from, to| -> Result<()> {
+                let quote = quoted(from, to, 64);
+                let sent = error(server.ip(), outside.ip(), &icmp::PORT_UNREACHABLE, 0, quote).bytes();
+                let got = rig.run(&sent)?;
+                assert_eq!(
+                    (got.outcome, got.action),
+                    (Outcome::NotOurs, PASS),
+                    "{name} {from} {to}"
+                );
+                assert_eq!(got.frame, sent, "{name}");
+                Ok(())
+            };
+            left(rig, next(outside), server)?;
+            left(rig, outside, next(server))?;
+            asking.end(probes)?;
+            left(rig, outside, server)
         })?;
     }
     Ok(())
