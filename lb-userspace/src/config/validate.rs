@@ -17,7 +17,7 @@ use super::{
     ports::Ports,
     quic::ServerId,
     rules::{name, servable},
-    service::ServiceSpec,
+    service::{ServiceSpec, asked_protocol},
     together::{validate_set, validate_sources},
     value::{PORT, quoted},
     vip::Protocol,
@@ -109,18 +109,20 @@ fn checks(spec: &ServiceSpec) -> Result<(), Invalid> {
 
 /// Whether a check can go by the data path, if it is to.
 fn via(spec: &ServiceSpec, check: &CheckSpec) -> Result<(), Invalid> {
-    if check.via != Some(Via::Dataplane) {
+    if check.via != Some(Via::Dataplane) || spec.asked_vip(check).is_some() {
         return Ok(());
     }
     let kind = check.kind.name();
-    let problem = if check.port.is_some() {
-        "such a probe goes to the VIP's own port: remove port, or use via = \"direct\"".to_owned()
-    } else if spec.asked_vip(check).is_none() {
-        format!(
+    let protocol = asked_protocol(&check.kind);
+    let served = protocol.filter(|protocol| spec.vips.iter().any(|vip| vip.protocol == *protocol));
+    let problem = match served.zip(check.port) {
+        Some((protocol, port)) => format!(
+            "such a probe goes to a VIP, and none of the service serves port {port} by {}: use one that is served, leave port out, or use via = \"direct\"",
+            protocol.name()
+        ),
+        None => format!(
             "a check of type \"{kind}\" asks nothing that a VIP of the service takes: use via = \"direct\""
-        )
-    } else {
-        return Ok(());
+        ),
     };
     Err(Invalid::field("via", problem))
 }

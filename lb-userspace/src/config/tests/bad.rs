@@ -264,7 +264,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[service.check]\ntype = 'tcp'\nport = 81\nvia = 'dataplane'",
-        r#"9: service "web", check: via: such a probe goes to the VIP's own port: remove port, or use via = "direct""#,
+        r#"9: service "web", check: via: such a probe goes to a VIP, and none of the service serves port 81 by tcp: use one that is served, leave port out, or use via = "direct""#,
     ),
     (
         "[service.check]\ntype = 'icmp'\nvia = 'dataplane'",

@@ -6,7 +6,7 @@ use lb_common::flow::Protocol;
 
 use super::{CheckKey, Controller};
 use crate::{
-    config::{BackendSpec, CheckSpec, Network, ServiceSpec, Vip},
+    config::{BackendSpec, CheckSpec, Network, ServiceSpec},
     datapath::Datapath,
     health::{Way, through::Through},
 };
@@ -53,7 +53,6 @@ impl<D: Datapath> Controller<D> {
             return Aim::Direct;
         };
         let mode = service.mode.forward();
-        let vip = asked(vip);
         let found = self
             .source(backend, vip.ip())
             .zip(self.ids.service(&service.name));
@@ -105,10 +104,4 @@ impl<D: Datapath> Controller<D> {
             .values()
             .any(|one| one.aims.iter().any(|aim| aim.way().is_some()))
     }
-}
-
-/// What is asked of a VIP that may have many addresses and ports: the first of each.
-fn asked(vip: &Vip) -> SocketAddr {
-    let (first, _) = vip.ports.bounds();
-    SocketAddr::new(vip.network.base(), first.max(1))
 }
