@@ -182,26 +182,10 @@ impl ServiceSpec {
         Some(SocketAddr::new(backend.address, port))
     }
 
-    /// What `check` asks by the data path, if that is its way: what a client would connect to. Of a VIP with many addresses and ports
-    /// it is the first of each, unless the check names the port.
+    /// What `check` asks by the data path, if that is its way.
     #[must_use]
     pub fn check_vip(&self, check: &CheckSpec) -> Option<SocketAddr> {
-        let vip = self.asked_vip(check)?;
-        let goes_there = match check.via {
-            Some(Via::Direct) => false,
-            Some(Via::Dataplane) => true,
-            None => !self.mode.forward().translates(),
-        };
-        let (first, _) = vip.ports.bounds();
-        let port = check.port.unwrap_or(first.max(1));
-        goes_there.then(|| SocketAddr::new(vip.network.base(), port))
-    }
-
-    /// The first VIP that a probe of this kind, to the port that it names, can be sent to.
-    pub(super) fn asked_vip(&self, check: &CheckSpec) -> Option<&Vip> {
-        let protocol = asked_protocol(&check.kind)?;
-        let mut vips = self.vips.iter().filter(|vip| vip.protocol == protocol);
-        vips.find(|vip| check.port.is_none_or(|port| vip.ports.contains(port)))
+        check_vip(self.mode, &self.vips, check)
     }
 
     /// How errors name it.
@@ -234,6 +218,28 @@ impl ServiceSpec {
             .map(|vip| vip.ports)
             .collect()
     }
+}
+
+/// What a check of a service in `mode` asks by the data path, if that is its way: what a client would connect to. Of a VIP with many
+/// addresses and ports it is the first of each, unless the check names the port.
+#[must_use]
+pub fn check_vip(mode: Mode, vips: &[Vip], check: &CheckSpec) -> Option<SocketAddr> {
+    let vip = asked_vip(vips, check)?;
+    let goes_there = match check.via {
+        Some(Via::Direct) => false,
+        Some(Via::Dataplane) => true,
+        None => !mode.forward().translates(),
+    };
+    let (first, _) = vip.ports.bounds();
+    let port = check.port.unwrap_or(first.max(1));
+    goes_there.then(|| SocketAddr::new(vip.network.base(), port))
+}
+
+/// The first VIP that a probe of this kind, to the port that it names, can be sent to.
+pub(super) fn asked_vip<'a>(vips: &'a [Vip], check: &CheckSpec) -> Option<&'a Vip> {
+    let protocol = asked_protocol(&check.kind)?;
+    let mut vips = vips.iter().filter(|vip| vip.protocol == protocol);
+    vips.find(|vip| check.port.is_none_or(|port| vip.ports.contains(port)))
 }
 
 /// By what a probe of this kind asks a VIP, if it can.

@@ -17,7 +17,7 @@ use super::{
     ports::Ports,
     quic::ServerId,
     rules::{name, servable},
-    service::{ServiceSpec, asked_protocol},
+    service::{ServiceSpec, asked_protocol, asked_vip},
     together::{validate_set, validate_sources},
     value::{PORT, quoted},
     vip::Protocol,
@@ -109,7 +109,7 @@ fn checks(spec: &ServiceSpec) -> Result<(), Invalid> {
 
 /// Whether a check can go by the data path, if it is to.
 fn via(spec: &ServiceSpec, check: &CheckSpec) -> Result<(), Invalid> {
-    if check.via != Some(Via::Dataplane) || spec.asked_vip(check).is_some() {
+    if check.via != Some(Via::Dataplane) || asked_vip(&spec.vips, check).is_some() {
         return Ok(());
     }
     let kind = check.kind.name();

@@ -48,7 +48,7 @@ use crate::{
     health::{Observation, Stalls, through::Path},
 };
 
-pub use asked::where_to;
+pub use asked::{via, where_to};
 pub use checks::{CheckKey, Question};
 use watching::Watched;
 

@@ -49,7 +49,7 @@ use crate::{
     netlink::{Links, News},
 };
 
-pub use controller::{CheckKey, Controller, Outlets, Question, where_to};
+pub use controller::{CheckKey, Controller, Outlets, Question, via, where_to};
 pub use report::Node;
 
 /// What people want from the loop.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Answer, ProbeError, Question, Who,
-    probe::{Door, Held, Target, Way, probe},
+    probe::{Course, Door, Held, Target, probe},
     stall::Stalls,
 };
 use crate::config::{CheckKind, CheckSpec};
@@ -50,8 +50,7 @@ pub struct Job<K> {
     pub spec: CheckSpec,
     pub target: SocketAddr,
     pub who: Who,
-    /// By the data path, to its VIP; else straight to the target.
-    pub way: Option<Way>,
+    pub course: Course,
     pub stalls: Stalls,
 }
 
@@ -152,7 +151,7 @@ impl<K: Clone> Runner<K> {
                 target: self.job.target,
                 timeout: self.job.spec.timeout,
                 who: &self.job.who,
-                way: self.job.way.as_ref(),
+                course: &self.job.course,
             };
             let result = probe(question).await;
             self.tell(result, start).await?;
@@ -164,16 +163,17 @@ impl<K: Clone> Runner<K> {
     /// to be made is a failure at once; to be made is a pass only for those that have lived for a while, since a server that dies still
     /// takes connections until the last of its processes has ended.
     async fn hold(&mut self) -> Result<(), Gone> {
-        let way = self.job.way.clone();
-        let hint = |error: ProbeError| match &way {
-            Some(way) => error.through(way.mode),
-            None => error,
+        let course = self.job.course.clone();
+        let hint = |error: ProbeError| match &course {
+            Course::Through(way) => error.through(way.mode),
+            Course::Direct | Course::Nowhere(_) => error,
         };
         loop {
             // What the connection goes by is kept for as long as the connection.
-            let door = match &way {
-                Some(way) => Some(Door::open(way).await),
-                None => None,
+            let door = match &course {
+                Course::Direct => None,
+                Course::Through(way) => Some(Door::open(way).await),
+                Course::Nowhere(error) => Some(Err(error.clone())),
             };
             let start = Instant::now();
             let limit = self.job.spec.timeout;
@@ -332,3 +332,6 @@ fn draw(key: &impl Hash) -> u64 {
 fn share(drawn: u64) -> f64 {
     (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Health, State};
-use crate::health::Wish;
+use crate::{config::Via, health::Wish};
 
 /// Whose checks `GET /v1/checks` tells: everybody's, unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +47,9 @@ pub struct BackendChecks {
 pub struct Check {
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it probes: an address and a port, or an address.
+    /// What it asks: an address and a port, or an address; the VIP where it goes by the data path.
     pub target: String,
+    pub via: Via,
     /// How it probes, in a line.
     pub how: String,
     pub health: Health,
@@ -86,6 +87,7 @@ pub struct CheckRunResult {
     #[serde(rename = "type")]
     pub kind: String,
     pub target: String,
+    pub via: Via,
     pub passed: bool,
     pub said: String,
     pub took_ms: f64,

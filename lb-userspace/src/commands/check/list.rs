@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{ago, exceptions};
+use super::{ago, exceptions, target};
 use crate::{
     api::protocol::{BackendChecks, Check, CheckQuery},
     commands::{Reply, Session},
@@ -57,7 +57,7 @@ fn table(all: &[BackendChecks]) -> String {
             Some(one.health.name().into()),
             Some(one.state.name().into()),
             Some(check.kind.clone()),
-            Some(check.target.clone()),
+            Some(target(&check.target, check.via)),
             Some(streak(check)),
             suspects.then_some(phi),
             Some(last.map_or_else(none, |last| ago(last.age_seconds))),
@@ -121,6 +121,15 @@ web/b2: weight 10 of 100 for now: it grows, as it has just come up
 "
         );
         assert_eq!(request, "GET /v1/checks?service=web");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_by_the_data_path_is_asked_for_the_vip() {
+        let mut one = backend();
+        one["checks"][0]["via"] = json!("dataplane");
+        one["checks"][0]["target"] = json!("192.0.2.1:80");
+        let (text, _) = listed(json!([one])).await;
+        assert!(text.contains("  http   VIP 192.0.2.1:80  "), "{text}");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
     api::protocol::{BackendChecks, CheckQuery},
     cli::check::{CheckCommand, Whose},
     commands::{Reply, Session},
+    config::Via,
     output,
 };
 
@@ -27,6 +28,14 @@ pub async fn execute(session: &Session, command: &CheckCommand) -> Result<Reply>
         CheckCommand::History { whose, since, lines } => {
             history::execute(session, whose.as_ref(), *since, *lines).await
         }
+    }
+}
+
+/// What a check asks.
+fn target(target: &str, via: Via) -> String {
+    match via {
+        Via::Direct => target.to_owned(),
+        Via::Dataplane => format!("VIP {target}"),
     }
 }
 
@@ -71,13 +80,13 @@ mod tests {
             "held_seconds": null, "weight": 100, "weight_now": 100, "wish": null, "kept_in_panic": false,
             "checks": [
                 {
-                    "type": "http", "target": "10.0.0.2:8080",
+                    "type": "http", "target": "10.0.0.2:8080", "via": "direct",
                     "how": "http every 1s, timeout 500ms, rise 2, fall 3, GET /health expects 200-399",
                     "health": "up", "streak": 1, "needed": 3, "suspicion": null, "hurries": true,
                     "last": {"passed": false, "said": "status 500", "took_ms": 1.2, "age_seconds": 0.41},
                 },
                 {
-                    "type": "icmp", "target": "10.0.0.2", "how": "icmp every 1s, timeout 500ms, rise 2, phi 8",
+                    "type": "icmp", "target": "10.0.0.2", "via": "direct", "how": "icmp every 1s, timeout 500ms, rise 2, phi 8",
                     "health": "up", "streak": 0, "needed": null, "suspicion": 0.25, "hurries": false, "last": null,
                 },
             ],

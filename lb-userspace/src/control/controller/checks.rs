@@ -18,7 +18,7 @@ use crate::{
         pool::Standing,
     },
     datapath::Datapath,
-    health::{Case, Health, Observation, ProbeError, Turn, Way, Who},
+    health::{Case, Course, Health, Observation, ProbeError, Turn, Who},
 };
 
 /// A check belongs to one backend under one generation of its id, so that a late result is never another backend's.
@@ -33,8 +33,9 @@ pub struct Question {
     pub spec: CheckSpec,
     pub target: SocketAddr,
     pub who: Who,
-    /// By the data path, to its VIP.
-    pub way: Option<Way>,
+    /// The VIP that is asked, by the data path; `None` where it goes straight to the target.
+    pub asks: Option<SocketAddr>,
+    pub course: Course,
 }
 
 impl<D: Datapath> Controller<D> {

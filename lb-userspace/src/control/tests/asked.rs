@@ -1,7 +1,11 @@
 //! What the controller says of checks when asked.
 
 use super::{lookups::node, *};
-use crate::control::{change::Refusal, clock, events::What};
+use crate::{
+    config::{Mode, Via},
+    control::{change::Refusal, clock, events::What},
+    health::{self, through::Path},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -115,4 +119,93 @@ async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     for what in [What::Up, What::Down, What::Held, What::Panic, What::Calm] {
         assert!(happened.contains(&what), "{what:?}: {happened:?}");
     }
+}
+
+/// One backend that is probed through the data path, and the way to it not looked up yet.
+fn probed_through() -> (Rig, Controller<MemoryDatapath>) {
+    let mut rig = Rig::new();
+    rig.outlets.path = Some(Path::expecting().0);
+    let mut web = checked(service("web", 1, 1));
+    web.mode = Mode::Dsr;
+    web.backends[0].port = None;
+    let controller = rig.start(MemoryDatapath::default(), &[web]);
+    (rig, controller)
+}
+
+/// What a probe finds that is made because somebody asks.
+async fn run(controller: &Controller<MemoryDatapath>) -> Result<Answer, ProbeError> {
+    let question = controller.questions("web", "b1").unwrap().remove(0);
+    health::probe(health::Question {
+        kind: &question.spec.kind,
+        target: question.target,
+        timeout: question.spec.timeout,
+        who: &question.who,
+        course: &question.course,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_vip_is_told_that_is_asked_by_the_data_path() {
+    let (_rig, controller) = probed_through();
+    let told = controller.checks(clock::now()).remove(0).checks.remove(0);
+    assert_eq!((told.target.as_str(), told.via), ("192.0.2.1:80", Via::Dataplane));
+    assert!(told.how.ends_with(", through the data path"), "{}", told.how);
+    let question = controller.questions("web", "b1").unwrap().remove(0);
+    assert_eq!(question.asks, Some("192.0.2.1:80".parse().unwrap()));
+    assert_eq!(question.target, "10.0.0.1:80".parse().unwrap());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_another_way_while_the_data_paths_is_not_known() {
+    let (_rig, controller) = probed_through();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_ours(), "{error}");
+    assert!(
+        error.to_string().contains("has not been looked up yet"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn whom_there_is_no_way_to_is_silent() {
+    let (_rig, mut controller) = probed_through();
+    let address = backend(1).address;
+    controller
+        .resolved(address, Err("nobody answers".into()), None)
+        .unwrap();
+    controller.settle().unwrap();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_silence(), "{error}");
+    assert_eq!(error.to_string(), "no way to it: nobody answers");
+    // With a way there has to be an address of ours to go by, whose want is nobody else's failure.
+    controller.resolved(address, Ok(way()), None).unwrap();
+    controller.settle().unwrap();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_ours(), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("no IPv4 address of its own that the backend could answer"),
+        "{error}"
+    );
+    let with_source = Egress {
+        source: IpAddr::from([10, 0, 0, 254]).into(),
+        ..way()
+    };
+    controller.resolved(address, Ok(with_source), None).unwrap();
+    controller.settle().unwrap();
+    let course = controller.questions("web", "b1").unwrap().remove(0).course;
+    let through = course.way().unwrap().via;
+    assert_eq!(
+        (through.vip.to_string(), through.source),
+        ("192.0.2.1:80".to_owned(), IpAddr::from([10, 0, 0, 254]))
+    );
+    // A way that is lost later on is still tried.
+    controller
+        .resolved(address, Err("nobody answers".into()), None)
+        .unwrap();
+    controller.settle().unwrap();
+    let course = controller.questions("web", "b1").unwrap().remove(0).course;
+    assert!(course.way().is_some(), "{course:?}");
 }

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Answer, ProbeError, Question, Who, probe};
+use super::{Answer, Course, ProbeError, Question, Who, probe};
 use crate::config::CheckKind;
 
 /// Enough for anything that comes at all, also on a busy machine.
@@ -34,7 +34,7 @@ pub async fn ask_for(kind: &CheckKind, target: SocketAddr, timeout: Duration) ->
         target,
         timeout,
         who: &who,
-        way: None,
+        course: &Course::Direct,
     };
     probe(question).await
 }

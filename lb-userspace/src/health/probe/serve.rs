@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, ProbeError, Question, Who, probe};
+use super::{Answer, Course, ProbeError, Question, Who, probe};
 use crate::config::{CheckKind, TlsSpec};
 
 /// What a server does between the pieces of its answer.
@@ -36,7 +36,7 @@ pub async fn ask(kind: &CheckKind, target: SocketAddr, timeout: Duration) -> Res
         target,
         timeout,
         who: &Who::default(),
-        way: None,
+        course: &Course::Direct,
     };
     probe(question).await
 }
