@@ -176,30 +176,42 @@ impl<K: Clone> Runner<K> {
                 Course::Nowhere(error) => Some(Err(error.clone())),
             };
             let start = Instant::now();
-            let limit = self.job.spec.timeout;
-            let made = match &door {
+            let target = match &door {
                 Some(Err(error)) => Err(error.clone()),
-                Some(Ok(door)) => connect(Target::through(door), limit).await,
-                None => connect(self.job.target.into(), limit).await,
+                Some(Ok(door)) => Ok(Target::through(door)),
+                None => Ok(self.job.target.into()),
             };
-            match made {
-                Ok(connection) => self.keep(connection, start).await?,
-                Err(error) => {
-                    self.tell(Err(hint(error)), start).await?;
-                    self.wait(start).await;
-                }
-            }
+            let made = match target {
+                Ok(target) => connect(target, self.job.spec.timeout)
+                    .await
+                    .map(|one| (one, target)),
+                Err(error) => Err(error),
+            };
+            let (error, start) = match made {
+                Ok((connection, target)) => match self.keep(connection, target, start).await? {
+                    Some(failed) => failed,
+                    None => continue,
+                },
+                Err(error) => (error, start),
+            };
+            self.tell(Err(hint(error)), start).await?;
+            self.wait(start).await;
         }
     }
 
-    /// Until its end.
-    async fn keep(&mut self, mut connection: Held, start: Instant) -> Result<(), Gone> {
+    /// Until its end, or until another one cannot be made: the failure of that, and when it was begun.
+    async fn keep(
+        &mut self,
+        mut connection: Held,
+        target: Target<'_>,
+        start: Instant,
+    ) -> Result<Option<(ProbeError, Instant)>, Gone> {
         let took = start.elapsed();
         let since = Instant::now();
         let mut told = None;
-        loop {
+        let ended = loop {
             let next = match told {
-                None => since + SHORT_LIFE.min(self.job.spec.interval),
+                None => since + self.short_life(),
                 Some(told) => told + self.pause(),
             };
             tokio::select! {
@@ -210,19 +222,41 @@ impl<K: Clone> Runner<K> {
                     let asked = now.checked_sub(took).unwrap_or(now);
                     self.tell(Ok(Answer::said(said)), asked).await?;
                     told = Some(now);
+                    continue;
                 }
                 // The pause may be another one from now on.
                 () = self.pace.now.notified() => {}
-                ended = connection.ended() => {
-                    self.tell(Err(ended), since).await?;
-                    // Whoever takes connections only to end them is not asked in a circle.
-                    if since.elapsed() < SHORT_LIFE {
-                        self.wait(start).await;
-                    }
-                    return Ok(());
-                }
+                ended = connection.ended() => break ended,
             }
+            if !self.pace.at_once.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            // Something speaks against it. Of clients that are new the kept connection says nothing.
+            let asked = Instant::now();
+            let another = tokio::select! {
+                another = connect_for(target, self.job.spec.timeout, self.short_life()) => another,
+                ended = connection.ended() => break ended,
+            };
+            match another {
+                Ok(()) => {
+                    self.tell(Ok(Answer::said("takes another connection")), asked)
+                        .await?
+                }
+                Err(error) if error.is_ours() => self.tell(Err(error), asked).await?,
+                Err(error) => return Ok(Some((error, asked))),
+            }
+            told = Some(Instant::now());
+        };
+        self.tell(Err(ended), since).await?;
+        // Whoever takes connections only to end them is not asked in a circle.
+        if since.elapsed() < SHORT_LIFE {
+            self.wait(start).await;
         }
+        Ok(None)
+    }
+
+    fn short_life(&self) -> Duration {
+        SHORT_LIFE.min(self.job.spec.interval)
     }
 
     /// Hands a result on, unless it says more of us than of the backend.
@@ -319,6 +353,13 @@ async fn connect(target: Target<'_>, limit: Duration) -> Result<Held, ProbeError
     tokio::time::timeout(limit, Held::connect(target, limit))
         .await
         .unwrap_or_else(|_| Err(ProbeError::timeout(limit)))
+}
+
+/// Connects, and stays for so long: a server that dies still takes connections until the last of its processes has ended.
+async fn connect_for(target: Target<'_>, limit: Duration, life: Duration) -> Result<(), ProbeError> {
+    let mut connection = connect(target, limit).await?;
+    let ended = tokio::time::timeout(life, connection.ended()).await;
+    ended.map_or(Ok(()), Err)
 }
 
 fn draw(key: &impl Hash) -> u64 {

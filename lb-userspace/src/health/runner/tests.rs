@@ -1,5 +1,10 @@
 //! Runners against real sockets on loopback.
 
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+};
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -39,4 +44,43 @@ async fn where_there_is_no_way_each_probe_fails_by_that() {
             assert_eq!(error, ProbeError::silence("no way to it"));
         }
     }
+}
+
+#[tokio::test]
+async fn who_is_suspected_has_to_take_another_connection() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = server.local_addr().unwrap();
+    let (tx, mut rx) = mpsc::channel(8);
+    // But for what is suspected nothing would be told for an hour.
+    let spec = CheckSpec {
+        fast_interval: Some(Duration::from_millis(10)),
+        timeout: LONG,
+        ..each(Duration::from_secs(3600), CheckKind::TcpHold)
+    };
+    let running = spawn(job(spec, target, Course::Direct), tx);
+    let (mut kept, _) = server.accept().await.unwrap();
+    let said = |seen: Observation<u32>| seen.result.map(|answer| answer.said.unwrap());
+    assert_eq!(said(next(&mut rx).await).unwrap(), "connected");
+
+    running.now();
+    assert_eq!(said(next(&mut rx).await).unwrap(), "takes another connection");
+    let (mut second, _) = server.accept().await.unwrap();
+    assert!(ended(&mut second).await);
+
+    // Nobody listens any more, and what is connected still is.
+    drop(server);
+    running.now();
+    running.hurry(true);
+    for _ in 0..3 {
+        let error = said(next(&mut rx).await).unwrap_err();
+        assert!(error.is_refusal(), "{error}");
+    }
+    assert!(ended(&mut kept).await);
+}
+
+async fn ended(stream: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(LONG, stream.read(&mut [0; 1]))
+        .await
+        .unwrap();
+    matches!(read, Ok(0) | Err(_))
 }
