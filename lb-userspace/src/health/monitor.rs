@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, ProbeError, phi::Heartbeats};
-use crate::config::CheckSpec;
+use crate::config::{CheckKind, CheckSpec};
 
 /// What the probes say of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -34,6 +34,7 @@ pub struct Monitor {
     fall: u32,
     /// Takes the place of `fall`.
     phi: Option<(f64, Heartbeats)>,
+    is_agent: bool,
     /// Results in a row that speak against `health`.
     streak: u32,
     last: Option<Last>,
@@ -88,6 +89,7 @@ impl Monitor {
             rise: spec.rise,
             fall: spec.fall,
             phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
+            is_agent: matches!(spec.kind, CheckKind::Agent { .. }),
             streak: 0,
             last: None,
         }
@@ -150,6 +152,12 @@ impl Monitor {
         self.health
     }
 
+    /// Whether it asks for wishes, and not whether the backend serves.
+    #[must_use]
+    pub const fn is_agent(&self) -> bool {
+        self.is_agent
+    }
+
     /// Results in a row that speak against the state.
     #[must_use]
     pub const fn streak(&self) -> u32 {
@@ -196,7 +204,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::CheckKind;
 
     const PASS: bool = true;
     const FAIL: bool = false;
