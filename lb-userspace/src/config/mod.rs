@@ -51,6 +51,7 @@ pub use ports::{PortPrefix, Ports};
 pub use prefix::Prefix;
 pub use quic::{QuicSpec, ServerId};
 pub use rates::{Affinity, Rate, SourceRate};
+pub use rules::host_name;
 pub use service::{DRAIN_TIMEOUT, Fragments, Mode, ServiceSpec, check_vip};
 pub use status::StatusSet;
 pub use together::{validate_set, validate_sources};

@@ -140,19 +140,26 @@ fn of_check(at: usize) -> impl Fn(Invalid) -> Invalid {
 }
 
 fn unclear_check_port(spec: &ServiceSpec, check: &CheckSpec, backend: &BackendSpec) -> Invalid {
-    let (protocol, other) = if check.kind.is_udp() {
-        (Protocol::Udp, "TCP")
+    let protocol = if check.kind.is_udp() {
+        Protocol::Udp
     } else {
-        (Protocol::Tcp, "UDP")
+        Protocol::Tcp
     };
     let problem = match spec.ports(Some(protocol)).len() {
         _ if matches!(check.kind, CheckKind::Agent { .. }) => {
             "what an agent says is on a port of its own: give it".to_owned()
         }
-        0 => format!(
-            "a probe by {} says nothing of a {other} port: give the port to probe",
-            protocol.name().to_uppercase()
-        ),
+        0 => {
+            let mut others: Vec<_> = spec.vips.iter().map(|vip| vip.protocol.name()).collect();
+            others.sort_unstable();
+            others.dedup();
+            let (asked, others) = (protocol.name(), others.join(" or "));
+            format!(
+                "a probe by {} says nothing of a port of {}: give the port to probe",
+                asked.to_uppercase(),
+                others.to_uppercase()
+            )
+        }
         1 => format!("{} serves several ports: give the one to probe", backend.thing()),
         _ => format!(
             "{} serves the ports of several VIPs: give the one to probe",

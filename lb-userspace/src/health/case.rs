@@ -158,7 +158,9 @@ impl Case {
     fn counted(&self) -> impl Iterator<Item = &Monitor> {
         let are_others = self.checks.iter().any(|check| !check.is_agent());
         let is_mute = |check: &Monitor| check.is_agent() && check.health() == Health::Down;
-        self.checks.iter().filter(move |check| !(are_others && is_mute(check)))
+        self.checks
+            .iter()
+            .filter(move |check| !(are_others && is_mute(check)))
     }
 
     #[must_use]
@@ -440,10 +442,7 @@ mod tests {
             assert_eq!((case.health(), case.share(now)), (Health::Up, 50));
             assert_eq!(case.checks()[1].health(), Health::Down);
             // Nor does it say that the backend itself has refused.
-            assert_eq!(
-                health(case.observe(0, &fail(), SECOND, now)),
-                Some(Health::Down)
-            );
+            assert_eq!(health(case.observe(0, &fail(), SECOND, now)), Some(Health::Down));
             assert!(!case.is_down_for_sure());
         }
         let mut alone = Case::new(Health::Up, &[agent()], HealthSpec::default());

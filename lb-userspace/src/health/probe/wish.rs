@@ -102,7 +102,9 @@ fn percent_of(percent: &str) -> Result<u16, String> {
             "\"{percent}%\" is no weight: use a whole number and %, like 75%"
         ));
     }
-    Ok(percent.parse().map_or(PERCENT_MAX, |percent| PERCENT_MAX.min(percent)))
+    Ok(percent
+        .parse()
+        .map_or(PERCENT_MAX, |percent| PERCENT_MAX.min(percent)))
 }
 
 fn number<T: FromStr>(digits: &str) -> Option<T> {
