@@ -38,7 +38,7 @@ use std::net::IpAddr;
 use lb_common::{backend::BackendState, traffic::Traffic};
 use serde::{Deserialize, Serialize};
 
-pub use self::checks::{BackendChecks, Check, CheckQuery, CheckResult, CheckRun, CheckRunResult};
+pub use self::checks::{BackendChecks, Check, CheckQuery, CheckResult, CheckRun, CheckRunResult, Unprobed};
 pub use self::events::{Event, EventQuery, What};
 pub use self::flows::{FlowQuery, Flows, Purged, TranslatedFlow, WrittenFlow};
 pub use self::lookup::{

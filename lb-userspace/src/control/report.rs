@@ -273,6 +273,8 @@ impl<D: Datapath> Controller<D> {
         warnings.extend_from_slice(&node.nics);
         let in_panic = self.in_panic().into_iter();
         warnings.extend(in_panic.map(|(service, kept)| warnings::in_panic(service, kept)));
+        let unprobed = self.unprobed().into_iter();
+        warnings.extend(unprobed.map(|(of, backends)| warnings::unprobed(of, &backends)));
         let held = self.held(clock::now()).into_iter();
         warnings.extend(held.map(|(who, left, failures)| warnings::held(who, left, failures)));
         for service in &self.setup.services {

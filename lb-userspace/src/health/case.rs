@@ -86,6 +86,13 @@ impl Case {
         self.settle(said, now)
     }
 
+    /// Takes in that a check cannot be made.
+    pub fn miss(&mut self, check: usize, reason: &ProbeError, now: Instant) {
+        if let Some(monitor) = self.checks.get_mut(check) {
+            monitor.miss(reason, now);
+        }
+    }
+
     /// Takes in what has come by time alone.
     pub fn tick(&mut self, now: Instant) -> Option<Turn> {
         self.settle(|_| "no longer held down".to_owned(), now)

@@ -35,9 +35,18 @@ pub struct Monitor {
     /// Takes the place of `fall`.
     phi: Option<(f64, Heartbeats)>,
     is_agent: bool,
+    unprobed: Option<Unprobed>,
     /// Results in a row that speak against `health`.
     streak: u32,
     last: Option<Last>,
+}
+
+/// For want of something here nothing is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unprobed {
+    /// The last result, or since when that is known.
+    pub since: Instant,
+    pub reason: String,
 }
 
 /// The newest result.
@@ -89,6 +98,7 @@ impl Monitor {
             rise: spec.rise,
             fall: spec.fall,
             phi: spec.phi.map(|phi| (phi.value(), Heartbeats::new(spec.interval))),
+            unprobed: None,
             is_agent: matches!(spec.kind, CheckKind::Agent { .. }),
             streak: 0,
             last: None,
@@ -132,7 +142,25 @@ impl Monitor {
         now: Instant,
     ) -> Option<Health> {
         self.last = Some(Last::new(result, took, now));
+        self.unprobed = None;
         self.observe(result.is_ok(), now)
+    }
+
+    /// Takes in that it cannot be probed for some time already.
+    pub fn miss(&mut self, reason: &ProbeError, now: Instant) {
+        let since = match (&self.unprobed, &self.last) {
+            (Some(before), _) => before.since,
+            (None, Some(last)) => last.at,
+            (None, None) => now,
+        };
+        let reason = reason.to_string();
+        self.unprobed = Some(Unprobed { since, reason });
+    }
+
+    /// What it could not be probed for since the last result.
+    #[must_use]
+    pub const fn unprobed(&self) -> Option<&Unprobed> {
+        self.unprobed.as_ref()
     }
 
     fn is_enough(&self, passed: bool, now: Instant) -> bool {
@@ -303,6 +331,22 @@ mod tests {
         // One lost answer is nothing; the longer it lasts, the more it is.
         assert_eq!(monitor.observe(FAIL, start + interval * 50), None);
         assert_eq!(monitor.observe(FAIL, start + interval * 56), Some(Health::Down));
+    }
+
+    #[test]
+    fn what_cannot_be_probed_keeps_its_state_and_says_since_when() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut monitor = monitor(Health::Checking, 1, 1);
+        monitor.miss(&ProbeError::ours("no descriptor"), start);
+        let told = |monitor: &Monitor| monitor.unprobed().map(|one| (one.since, one.reason.clone()));
+        assert_eq!(told(&monitor), Some((start, "no descriptor".to_owned())));
+        monitor.record(&Ok(Answer::default()), second, start + second);
+        assert_eq!((told(&monitor), monitor.health()), (None, Health::Up));
+        monitor.miss(&ProbeError::ours("no descriptor"), start + 4 * second);
+        monitor.miss(&ProbeError::ours("no port"), start + 5 * second);
+        assert_eq!(told(&monitor), Some((start + second, "no port".to_owned())));
+        assert_eq!((monitor.health(), monitor.streak()), (Health::Up, 0));
     }
 
     proptest! {

@@ -105,6 +105,8 @@ where
     let runner = Runner {
         number: 0,
         excused: 0,
+        unasked: 0,
+        told_unasked: None,
         is_spread: false,
         draw: draw(&(&job.key, job.check)),
         job,
@@ -129,6 +131,9 @@ struct Runner<K> {
     is_spread: bool,
     /// Silences in a row that were this host's own.
     excused: u32,
+    /// Probes in a row that could not be made for want of something here, and for want of what that was handed on.
+    unasked: u32,
+    told_unasked: Option<ProbeError>,
 }
 
 /// Nobody receives any more.
@@ -237,14 +242,11 @@ impl<K: Clone> Runner<K> {
                 another = connect_for(target, self.job.spec.timeout, self.short_life()) => another,
                 ended = connection.ended() => break ended,
             };
-            match another {
-                Ok(()) => {
-                    self.tell(Ok(Answer::said("takes another connection")), asked)
-                        .await?
-                }
-                Err(error) if error.is_ours() => self.tell(Err(error), asked).await?,
-                Err(error) => return Ok(Some((error, asked))),
-            }
+            let result = match another {
+                Err(error) if !error.is_ours() => return Ok(Some((error, asked))),
+                another => another.map(|()| Answer::said("takes another connection")),
+            };
+            self.tell(result, asked).await?;
             told = Some(Instant::now());
         };
         self.tell(Err(ended), since).await?;
@@ -259,28 +261,32 @@ impl<K: Clone> Runner<K> {
         SHORT_LIFE.min(self.job.spec.interval)
     }
 
-    /// Hands a result on, unless it says more of us than of the backend.
+    /// Hands a result on, unless it says more of us than of the backend. That it says nothing for as long as it would take to believe a
+    /// failure is handed on once, and again when it is for another reason: there may be ten thousand such probes a second.
     async fn tell(&mut self, result: Result<Answer, ProbeError>, start: Instant) -> Result<(), Gone> {
         let at = Instant::now();
         let result = match result {
             Err(error) if error.is_silence() && !matches!(self.job.spec.kind, CheckKind::TcpHold) => {
-                self.excuse(error, start, at)
+                if self.is_excused(start, at) {
+                    return Ok(());
+                }
+                Err(error)
             }
             result => {
                 self.excused = 0;
                 result
             }
         };
-        if let Err(error) = &result
-            && error.is_ours()
-        {
-            let Job { target, who, .. } = &self.job;
-            log::warn!(
-                "backend {}/{} at {target} could not be probed, which does not count: {error}",
-                who.service,
-                who.backend
-            );
-            return Ok(());
+        match &result {
+            Err(error) if error.is_ours() => {
+                self.unasked = self.unasked.saturating_add(1);
+                let is_told = self.told_unasked.as_ref() == Some(error);
+                if is_told || self.unasked < self.job.spec.fall {
+                    return Ok(());
+                }
+                self.told_unasked = Some(error.clone());
+            }
+            _ => (self.unasked, self.told_unasked) = (0, None),
         }
         let observation = Observation {
             key: self.job.key.clone(),
@@ -293,14 +299,19 @@ impl<K: Clone> Runner<K> {
     }
 
     /// A silence while this host stood still is its own; but not for ever, where that is how this host is.
-    fn excuse(&mut self, error: ProbeError, start: Instant, end: Instant) -> Result<Answer, ProbeError> {
+    fn is_excused(&mut self, start: Instant, end: Instant) -> bool {
         let stall = self.job.stalls.within(start, end, self.job.spec.timeout);
         let Some(stall) = stall.filter(|_| self.excused < 2 * self.job.spec.fall) else {
-            return Err(error);
+            return false;
         };
         self.excused += 1;
-        let reason = format!("this host stood still for {} ms", stall.as_millis());
-        Err(ProbeError::ours(reason))
+        // That it stood still is in the log once already.
+        let Who { service, backend } = &self.job.who;
+        let stall = stall.as_millis();
+        log::debug!(
+            "a silence of backend {service}/{backend} does not count: this host stood still for {stall} ms"
+        );
+        true
     }
 
     /// Waits for the time of the next probe.

@@ -61,6 +61,17 @@ pub struct Check {
     /// Whether it probes at its fast interval.
     pub hurries: bool,
     pub last: Option<CheckResult>,
+    /// It cannot be made: its backend stays as it is.
+    pub unprobed: Option<Unprobed>,
+}
+
+/// Why a check finds out nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unprobed {
+    /// For how long already.
+    pub seconds: u64,
+    /// What this host lacks.
+    pub reason: String,
 }
 
 /// What one probe found.

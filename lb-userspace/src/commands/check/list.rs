@@ -114,6 +114,7 @@ web      b1       up      up     http   10.0.0.2:8080     1/3     -    0.4s  sta
 web      b1       up      up     icmp   10.0.0.2            0  0.25       -  -
 web      b2       down    up     http   10.0.0.2:8080     0/2     -  1m 15s  status 500
 
+web/b2: not probed by http for 1m 15s, and stays as it is: connect: too many open files
 web/b2: held down for 12s more: it has failed 5 times within a short while
 web/b2: kept although its checks fail: its service is in panic
 web/b2: wishes down drain #disk

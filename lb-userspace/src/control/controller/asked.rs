@@ -100,6 +100,22 @@ impl<D: Datapath> Controller<D> {
         kept.into_iter().collect()
     }
 
+    /// Checks that cannot be made, by service, type and reason: the backends.
+    pub(in crate::control) fn unprobed(&self) -> BTreeMap<(&str, &str, &str), Vec<&str>> {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for watched in self.watched.values() {
+            for (spec, monitor) in watched.specs.iter().zip(watched.case.checks()) {
+                let Some(unprobed) = monitor.unprobed() else {
+                    continue;
+                };
+                let Who { service, backend } = &watched.who;
+                let key = (service.as_str(), spec.kind.name(), unprobed.reason.as_str());
+                found.entry(key).or_default().push(backend.as_str());
+            }
+        }
+        found
+    }
+
     /// Backends that are held down, with for how long still, and how often they have failed lately.
     pub(in crate::control) fn held(&self, now: Instant) -> Vec<(&Who, Duration, u32)> {
         let held = self.watched.values().filter_map(|watched| {
@@ -159,6 +175,10 @@ impl<D: Datapath> Controller<D> {
                 suspicion: monitor.suspicion(now).map(|phi| (phi * 100.0).round() / 100.0),
                 hurries: spec.fast_interval.is_some() && monitor.is_changing(),
                 last: result(monitor, now),
+                unprobed: monitor.unprobed().map(|one| protocol::Unprobed {
+                    seconds: now.saturating_duration_since(one.since).as_secs(),
+                    reason: one.reason.clone(),
+                }),
             }
         })
         .collect()

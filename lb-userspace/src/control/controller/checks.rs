@@ -125,6 +125,14 @@ impl<D: Datapath> Controller<D> {
         let Some(spec) = watched.specs.get(check) else {
             return false;
         };
+        if let Err(error) = result
+            && error.is_ours()
+        {
+            watched.case.miss(check, error, at);
+            self.tell_unprobed(key, check, Some(error));
+            return false;
+        }
+        let was_unprobed = watched.case.checks()[check].unprobed().is_some();
         // What an agent of a backend does not say is not for want of a way to the backend.
         let silent = result.as_ref().is_err_and(ProbeError::is_silence)
             && !matches!(spec.kind, CheckKind::Agent { .. });
@@ -151,6 +159,9 @@ impl<D: Datapath> Controller<D> {
         let wishes_anew = *watched.case.wish() != wish;
         let place = watched.place.0;
         let is_sure_now = watched.case.is_down_for_sure() != was_sure;
+        if was_unprobed {
+            self.tell_unprobed(key, check, None);
+        }
         if let Some(turn) = &turn {
             self.turned(key, turn, Some((kind, at)));
         }
@@ -213,6 +224,34 @@ impl<D: Datapath> Controller<D> {
             tell(What::Held, reason);
         }
         self.doubt(watched.place.0);
+    }
+
+    /// Tells that a check cannot be made, and for want of what, or that it can be again.
+    fn tell_unprobed(&self, key: CheckKey, check: usize, error: Option<&ProbeError>) {
+        let Some(watched) = self.watched.get(&key) else {
+            return;
+        };
+        let Who { service, backend } = &watched.who;
+        let kind = watched.specs[check].kind.name();
+        let (event, reason) = match error {
+            Some(error) => {
+                let reason = format!("it stays as it is: {error}");
+                log::warn!("backend {service}/{backend} cannot be probed by {kind}, {reason}");
+                (What::Unprobed, reason)
+            }
+            None => {
+                log::info!("backend {service}/{backend} is probed by {kind} again");
+                (What::Probed, "its check can be made again".to_owned())
+            }
+        };
+        let news = News {
+            event,
+            service: Some(service),
+            backend: Some(backend),
+            check: Some(kind),
+            reason,
+        };
+        self.journal.note(news, SystemTime::now());
     }
 
     /// Takes in that a backend's agent wishes something else.

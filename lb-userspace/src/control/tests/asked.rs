@@ -76,6 +76,16 @@ async fn a_weight_that_grows_stands_beside_the_one_that_is_set() {
     assert_eq!(weights(&controller), (set, set));
 }
 
+/// The warnings that are about this.
+fn warned(controller: &Controller<MemoryDatapath>, of: &str) -> Vec<String> {
+    let status = controller.status(&node()).unwrap();
+    status
+        .warnings
+        .into_iter()
+        .filter(|line| line.contains(of))
+        .collect()
+}
+
 #[tokio::test]
 async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     let rig = Rig::new();
@@ -84,15 +94,6 @@ async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     web.health.flaps.hold = 30 * SECOND;
     web.health.panic = 60;
     let mut controller = rig.start(MemoryDatapath::default(), &[web]);
-    let warned = |controller: &Controller<MemoryDatapath>, of: &str| {
-        let status = controller.status(&node()).unwrap();
-        let warned: Vec<_> = status
-            .warnings
-            .into_iter()
-            .filter(|line| line.contains(of))
-            .collect();
-        warned
-    };
     for id in [1, 2] {
         results(&mut controller, id, &[true]);
     }
@@ -208,4 +209,42 @@ async fn whom_there_is_no_way_to_is_silent() {
     controller.settle().unwrap();
     let course = controller.questions("web", "b1").unwrap().remove(0).course;
     assert!(course.way().is_some(), "{course:?}");
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_be_made_is_told_of_and_changes_nothing() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
+    for id in [1, 2] {
+        results(&mut controller, id, &[true]);
+    }
+    let missed = |id, why: &str| Observation {
+        result: Err(ProbeError::ours(why)),
+        at: clock::now(),
+        ..seen((id, 1), false)
+    };
+    clock::advance(5 * SECOND);
+    for id in [1, 2, 1, 2, 1, 2, 1, 2] {
+        controller.observe(&missed(id, "no descriptor")).unwrap();
+    }
+    assert_eq!(states(&controller), [BackendState::Up, BackendState::Up]);
+    let told = controller.checks(clock::now()).remove(0).checks.remove(0);
+    let unprobed = told.unprobed.unwrap();
+    assert_eq!((unprobed.seconds, unprobed.reason.as_str()), (5, "no descriptor"));
+    assert!(told.last.unwrap().passed);
+    let unprobed = "backend web/b1 and 1 more are not probed by tcp, and stay as they are: no descriptor";
+    assert_eq!(warned(&controller, "not probed"), [unprobed]);
+
+    results(&mut controller, 1, &[true]);
+    results(&mut controller, 2, &[true]);
+    assert!(warned(&controller, "not probed").is_empty());
+    let journal = rig.outlets.journal.recent(&Default::default(), None);
+    let told = journal.iter().rev().take(2);
+    assert!(told.into_iter().all(|event| event.event == What::Probed));
+    let unprobed = journal.iter().find(|event| event.event == What::Unprobed);
+    let unprobed = unprobed.unwrap();
+    assert_eq!(
+        (unprobed.check.as_deref(), unprobed.reason.as_str()),
+        (Some("tcp"), "it stays as it is: no descriptor")
+    );
 }

@@ -84,3 +84,40 @@ async fn ended(stream: &mut TcpStream) -> bool {
         .unwrap();
     matches!(read, Ok(0) | Err(_))
 }
+
+#[tokio::test]
+async fn that_a_check_cannot_be_made_is_told_once_for_each_reason() {
+    let (tx, mut rx) = mpsc::channel(64);
+    let spec = each(Duration::from_millis(10), CheckKind::TCP);
+    let (fall, target) = (spec.fall, "192.0.2.1:80".parse().unwrap());
+    let mut runner = Runner {
+        number: 0,
+        excused: 0,
+        unasked: 0,
+        told_unasked: None,
+        is_spread: false,
+        draw: 0,
+        job: job(spec, target, Course::Direct),
+        tx,
+        pace: Arc::default(),
+    };
+    let mut told = async |why: Option<&str>| {
+        let result = why.map_or_else(|| Ok(Answer::default()), |why| Err(ProbeError::ours(why)));
+        assert!(runner.tell(result, Instant::now()).await.is_ok());
+        rx.try_recv()
+            .ok()
+            .map(|seen| seen.result.map_err(|error| error.to_string()))
+    };
+    let no = |why: &str| Some(Err(why.to_owned()));
+    // For as long as no failure would be believed it may be for a moment only.
+    for _ in 1..fall {
+        assert_eq!(told(Some("no port")).await, None);
+    }
+    assert_eq!(told(Some("no port")).await, no("no port"));
+    for _ in 0..9 {
+        assert_eq!(told(Some("no port")).await, None);
+    }
+    assert_eq!(told(Some("no descriptor")).await, no("no descriptor"));
+    assert_eq!(told(None).await, Some(Ok(Answer::default())));
+    assert_eq!(told(Some("no port")).await, None);
+}
