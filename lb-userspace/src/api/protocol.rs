@@ -254,6 +254,13 @@ pub struct Vip {
     pub ping: bool,
     /// Names of the services that have it, in order.
     pub services: Vec<String>,
+    /// Whether a route should lead here: not while a service of it withdraws and none of them is usable. xlb announces none itself.
+    #[serde(default = "announced")]
+    pub announce: bool,
+}
+
+const fn announced() -> bool {
+    true
 }
 
 /// Body of a VIP's `PATCH`: what is absent stays as it is.

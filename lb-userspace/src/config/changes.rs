@@ -50,6 +50,8 @@ pub struct ServiceChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_down: Option<OnDown>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdraw: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<Udp>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     pub drain_timeout: Option<Duration>,
@@ -118,7 +120,7 @@ impl BackendChange {
 
 impl ServiceChange {
     /// Names of what may change.
-    pub const FIELDS: &'static str = "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, udp, drain_timeout, affinity, new_flows, new_flows_per_source, check or health";
+    pub const FIELDS: &'static str = "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, withdraw, udp, drain_timeout, affinity, new_flows, new_flows_per_source, check or health";
 
     /// Whether nothing is given.
     #[must_use]
@@ -155,6 +157,7 @@ impl ServiceChange {
             need,
             on_full,
             on_down,
+            withdraw,
             udp,
             drain_timeout,
             affinity,
@@ -170,6 +173,7 @@ impl ServiceChange {
         spec.need = need.unwrap_or(spec.need);
         spec.on_full = on_full.unwrap_or(spec.on_full);
         spec.on_down = on_down.unwrap_or(spec.on_down);
+        spec.withdraw = withdraw.unwrap_or(spec.withdraw);
         spec.udp = udp.unwrap_or(spec.udp);
         spec.drain_timeout = drain_timeout.unwrap_or(spec.drain_timeout);
         spec.affinity = affinity.unwrap_or(spec.affinity);
@@ -193,6 +197,7 @@ impl ServiceChange {
             need: next.need.or(first.need),
             on_full: next.on_full.or(first.on_full),
             on_down: next.on_down.or(first.on_down),
+            withdraw: next.withdraw.or(first.withdraw),
             udp: next.udp.or(first.udp),
             drain_timeout: next.drain_timeout.or(first.drain_timeout),
             affinity: next.affinity.or(first.affinity),
@@ -329,6 +334,8 @@ mod tests {
             json!({"algorithm": "dest", "replicas": 2, "affinity": {"timeout": "1m"}}),
             json!({"affinity": null}),
             json!({"on_down": "pass"}),
+            json!({"withdraw": true}),
+            json!({"withdraw": false, "need": 3}),
             json!({"check": {"type": "tcp"}, "health": {"panic": 50}}),
             json!({"check": null}),
             json!({"udp": "move", "on_down": "drop", "new_flows_per_source": {"per_second": 5, "burst": 9, "prefix": [24, 64]}}),
@@ -356,6 +363,7 @@ mod tests {
         for text in [
             json!({}),
             json!({"algorithm": "p2c", "load_factor": 1.25, "need": 2, "on_full": "drop", "on_down": "pass", "udp": "move"}),
+            json!({"withdraw": false}),
             json!({"affinity": null, "new_flows": null, "new_flows_per_source": null}),
             json!({"check": null, "health": {"require": "any"}}),
             json!({"check": {"type": "icmp", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3}}),

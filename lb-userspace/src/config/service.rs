@@ -64,6 +64,9 @@ pub struct ServiceSpec {
     pub on_full: OnFull,
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_down: OnDown,
+    /// Whether the routes of its VIPs are to go while nobody serves there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub withdraw: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub udp: Udp,
     /// Whether each datagram is balanced for itself.
@@ -149,6 +152,7 @@ impl ServiceSpec {
             need: balance::one(),
             on_full: OnFull::default(),
             on_down: OnDown::default(),
+            withdraw: false,
             udp: Udp::default(),
             one_packet: false,
             drain_timeout: DRAIN_TIMEOUT,

@@ -92,7 +92,7 @@ const FILES: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     (
         "weight = 3",
-        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `on_down`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `health`, `backend`"#,
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `on_down`, `withdraw`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `health`, `backend`"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
