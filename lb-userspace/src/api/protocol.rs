@@ -38,7 +38,7 @@ use std::net::IpAddr;
 use lb_common::{backend::BackendState, traffic::Traffic};
 use serde::{Deserialize, Serialize};
 
-pub use self::checks::{BackendChecks, Check, CheckQuery, CheckResult, CheckRun, CheckRunResult};
+pub use self::checks::{BackendChecks, Check, CheckQuery, CheckResult, CheckRun, CheckRunResult, Unprobed};
 pub use self::events::{Event, EventQuery, What};
 pub use self::flows::{FlowQuery, Flows, Purged, TranslatedFlow, WrittenFlow};
 pub use self::lookup::{
@@ -254,6 +254,13 @@ pub struct Vip {
     pub ping: bool,
     /// Names of the services that have it, in order.
     pub services: Vec<String>,
+    /// Whether a route should lead here: not while a service of it withdraws and none of them is usable. xlb announces none itself.
+    #[serde(default = "announced")]
+    pub announce: bool,
+}
+
+const fn announced() -> bool {
+    true
 }
 
 /// Body of a VIP's `PATCH`: what is absent stays as it is.

@@ -119,6 +119,9 @@ pub struct FlowArguments {
     /// What becomes of packets when no backend is up: drop, reset or pass (to this host) [default: drop]
     #[arg(long, value_name = "WHAT", value_parser = values::by_name::<OnDown>)]
     pub on_down: Option<OnDown>,
+    /// Whether the routes of its VIPs are to go while nobody serves there: a mark for who announces them [default: false]
+    #[arg(long, value_name = "true|false")]
+    pub withdraw: Option<bool>,
     /// Whether datagrams stay with their backend when others are to have it: stay or move [default: stay]
     #[arg(long, value_name = "HOW", value_parser = values::by_name::<Udp>)]
     pub udp: Option<Udp>,

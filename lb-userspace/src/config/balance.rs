@@ -49,6 +49,8 @@ pub struct Balance {
     #[serde(default)]
     pub on_down: OnDown,
     #[serde(default)]
+    pub withdraw: bool,
+    #[serde(default)]
     pub udp: Udp,
     #[serde(default)]
     pub one_packet: bool,
@@ -107,6 +109,7 @@ impl From<&ServiceSpec> for Balance {
             need: spec.need,
             on_full: spec.on_full,
             on_down: spec.on_down,
+            withdraw: spec.withdraw,
             udp: spec.udp,
             one_packet: spec.one_packet,
             drain_timeout: spec.drain_timeout,

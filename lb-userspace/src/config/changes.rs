@@ -41,6 +41,7 @@ change! {
         need: u8,
         on_full: OnFull,
         on_down: OnDown,
+        withdraw: bool,
         udp: Udp,
         #[serde(with = "optional_duration")]
         drain_timeout: Duration,
@@ -265,6 +266,8 @@ mod tests {
             json!({"algorithm": "dest", "replicas": 2, "affinity": {"timeout": "1m"}}),
             json!({"affinity": null}),
             json!({"on_down": "pass"}),
+            json!({"withdraw": true}),
+            json!({"withdraw": false, "need": 3}),
             json!({"check": {"type": "tcp"}, "health": {"panic": 50}}),
             json!({"health": {"require": "any", "flaps": {"hold": "2s"}}}),
             json!({"health": {"panic": 0, "flaps": {"hold_max": "2m"}}}),
@@ -294,6 +297,7 @@ mod tests {
         for text in [
             json!({}),
             json!({"algorithm": "p2c", "load_factor": 1.25, "need": 2, "on_full": "drop", "on_down": "pass", "udp": "move"}),
+            json!({"withdraw": false}),
             json!({"affinity": null, "new_flows": null, "new_flows_per_source": null}),
             json!({"check": null, "health": {"require": "any"}}),
             json!({"health": {"panic": 0, "flaps": {"hold": "2s"}, "passive": {"signs": 0}}}),

@@ -163,6 +163,12 @@ fn on_down(spec: &ServiceSpec) -> Result<(), Invalid> {
             "sctp is not refused: use \"drop\" or \"pass\"",
         ));
     }
+    if spec.withdraw && spec.on_down == OnDown::Pass {
+        return Err(Invalid::field(
+            "withdraw",
+            "with on_down = \"pass\" this host serves in the backends' place, and gets no packet without a route: remove one of them",
+        ));
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{Authority, PathAndQuery};
 
 use super::{invalid::Invalid, network::Network, value::quoted};
 
@@ -25,15 +25,45 @@ pub(super) fn request_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What is sent as Host header or `:authority`: a name or an address, and a port or none (RFC 9110 §7.2).
 pub(super) fn host_header(host: &str) -> Result<(), String> {
     check_text(host)?;
-    if !is_graphic(host) || host.contains('/') {
+    let (name, port) = parts(host);
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok() && is_number(port));
+    let is_host = match name.strip_prefix('[') {
+        Some(address) => address
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => !name.is_empty() && !name.contains([':', '@', ']']),
+    };
+    if !is_host || !is_port || !is_graphic(host) || host.parse::<Authority>().is_err() {
         return Err(format!(
-            "{} is not a host: write it like \"www.example.com\"",
+            "{} is not a host: write it like \"www.example.com\" or \"[2001:db8::1]:8080\"",
             quoted(host)
         ));
     }
     Ok(())
+}
+
+/// The host alone, as a server is called in TLS.
+#[must_use]
+pub fn host_name(host: &str) -> &str {
+    let (name, _) = parts(host);
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    bare.unwrap_or(name)
+}
+
+/// A host and its port, which is behind a colon that is the only one, or not within brackets.
+fn parts(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if name.ends_with(']') || !name.contains(':') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+/// Digits alone: without a sign, which the standard library would take.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 pub(super) fn check_text(text: &str) -> Result<(), String> {

@@ -64,6 +64,9 @@ pub struct ServiceSpec {
     pub on_full: OnFull,
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_down: OnDown,
+    /// Whether the routes of its VIPs are to go while nobody serves there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub withdraw: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub udp: Udp,
     /// Whether each datagram is balanced for itself.
@@ -149,6 +152,7 @@ impl ServiceSpec {
             need: balance::one(),
             on_full: OnFull::default(),
             on_down: OnDown::default(),
+            withdraw: false,
             udp: Udp::default(),
             one_packet: false,
             drain_timeout: DRAIN_TIMEOUT,
@@ -167,10 +171,13 @@ impl ServiceSpec {
     }
 
     /// Where `check` probes `backend`: nowhere where no port can be told, which a valid service rules out. A probe that has no use
-    /// for a port gets one all the same where it is clear, to hand on.
+    /// for a port gets one all the same where it is clear, to hand on; one by the data path ends where its VIP's packets do.
     #[must_use]
     pub fn check_target(&self, check: &CheckSpec, backend: &BackendSpec) -> Option<SocketAddr> {
-        let port = check.port.or_else(|| self.probed_port(&check.kind, backend));
+        let port = match self.check_vip(check) {
+            Some(vip) => Some(backend.port.unwrap_or(vip.port())),
+            None => check.port.or_else(|| self.probed_port(&check.kind, backend)),
+        };
         let port = if check.kind.has_port() {
             port?
         } else {
@@ -179,26 +186,10 @@ impl ServiceSpec {
         Some(SocketAddr::new(backend.address, port))
     }
 
-    /// What `check` asks by the data path, if that is its way: what a client would connect to.
+    /// What `check` asks by the data path, if that is its way.
     #[must_use]
-    pub fn check_vip(&self, check: &CheckSpec) -> Option<&Vip> {
-        let vip = self.asked_vip(check);
-        let by_itself = !self.mode.forward().translates() && check.port.is_none();
-        match check.via {
-            Some(Via::Direct) => None,
-            Some(Via::Dataplane) => vip,
-            None => vip.filter(|_| by_itself),
-        }
-    }
-
-    /// The first VIP that a probe of this kind can be sent to.
-    pub(super) fn asked_vip(&self, check: &CheckSpec) -> Option<&Vip> {
-        let protocol = match check.kind {
-            CheckKind::Icmp | CheckKind::Exec { .. } | CheckKind::Agent { .. } => return None,
-            ref kind if kind.is_udp() => Protocol::Udp,
-            _ => Protocol::Tcp,
-        };
-        self.vips.iter().find(|vip| vip.protocol == protocol)
+    pub fn check_vip(&self, check: &CheckSpec) -> Option<SocketAddr> {
+        check_vip(self.mode, &self.vips, check)
     }
 
     /// How errors name it.
@@ -230,6 +221,37 @@ impl ServiceSpec {
             .filter(|vip| protocol.is_none_or(|protocol| vip.protocol == protocol))
             .map(|vip| vip.ports)
             .collect()
+    }
+}
+
+/// What a check of a service in `mode` asks by the data path, if that is its way: what a client would connect to. Of a VIP with many
+/// addresses and ports it is the first of each, unless the check names the port.
+#[must_use]
+pub fn check_vip(mode: Mode, vips: &[Vip], check: &CheckSpec) -> Option<SocketAddr> {
+    let vip = asked_vip(vips, check)?;
+    let goes_there = match check.via {
+        Some(Via::Direct) => false,
+        Some(Via::Dataplane) => true,
+        None => !mode.forward().translates(),
+    };
+    let (first, _) = vip.ports.bounds();
+    let port = check.port.unwrap_or(first.max(1));
+    goes_there.then(|| SocketAddr::new(vip.network.base(), port))
+}
+
+/// The first VIP that a probe of this kind, to the port that it names, can be sent to.
+pub(super) fn asked_vip<'a>(vips: &'a [Vip], check: &CheckSpec) -> Option<&'a Vip> {
+    let protocol = asked_protocol(&check.kind)?;
+    let mut vips = vips.iter().filter(|vip| vip.protocol == protocol);
+    vips.find(|vip| check.port.is_none_or(|port| vip.ports.contains(port)))
+}
+
+/// By what a probe of this kind asks a VIP, if it can.
+pub(super) const fn asked_protocol(kind: &CheckKind) -> Option<Protocol> {
+    match kind {
+        CheckKind::Icmp | CheckKind::Exec { .. } | CheckKind::Agent { .. } => None,
+        kind if kind.is_udp() => Some(Protocol::Udp),
+        _ => Some(Protocol::Tcp),
     }
 }
 

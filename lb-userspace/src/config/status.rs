@@ -4,10 +4,10 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::value::quoted;
+use super::{rules::is_number, value::quoted};
 
-/// The codes that a response may have.
-const CODES: RangeInclusive<u16> = 100..=599;
+/// The codes that a response may have that is the last one: those below are followed by another (RFC 9110 §15.2).
+const CODES: RangeInclusive<u16> = 200..=599;
 
 /// Status codes that count as a good answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,9 @@ impl<'de> Deserialize<'de> for StatusSet {
 
 fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (start, end) = text.split_once('-').unwrap_or((text, text));
-    match (start.parse(), end.parse()) {
-        (Ok(start), Ok(end)) if start <= end && CODES.contains(&start) && CODES.contains(&end) => {
+    let code = |text: &str| is_number(text).then(|| text.parse().ok()).flatten();
+    match (code(start), code(end)) {
+        (Some(start), Some(end)) if start <= end && CODES.contains(&start) && CODES.contains(&end) => {
             Ok(start..=end)
         }
         _ => Err(format!(
@@ -164,6 +165,10 @@ mod tests {
     fn what_is_no_status_is_refused() {
         for json in [
             "99",
+            "100",
+            r#""199-200""#,
+            r#""+200""#,
+            r#""200-+299""#,
             "600",
             "-1",
             r#""399-200""#,

@@ -189,6 +189,70 @@ fn the_check_goes_to_the_port_that_is_served() {
 }
 
 #[test]
+fn a_check_by_the_data_path_asks_the_first_vip_or_the_one_of_its_port() {
+    let asked = |vip: &str, mode: &str, check: &str| {
+        let text = format!(
+            "[[interface]]\nname='eth0'\n[[service]]\nname='web'\nvip={vip}\nmode='{mode}'\ncheck={{{check}}}\n\
+            backend=[{{address='10.0.0.2'}}]"
+        );
+        let service = parse(&text).unwrap().services.remove(0);
+        let check = &service.checks[0];
+        let target = service.check_target(check, &service.backends[0]).unwrap();
+        let vip = service.check_vip(check).map(|vip| vip.to_string());
+        (vip.unwrap_or_default(), target.to_string())
+    };
+    let two = "['192.0.2.1:80/tcp', '192.0.2.1:443/tcp']";
+    let range = "'192.0.2.0/24:8000-8010/tcp'";
+    let through = |vip: &str, target: &str| (vip.to_owned(), target.to_owned());
+    for mode in ["dsr", "ipip", "gue"] {
+        for (vip, check, expected) in [
+            (two, "type='tcp'", through("192.0.2.1:80", "10.0.0.2:80")),
+            (
+                two,
+                "type='tcp', port=443",
+                through("192.0.2.1:443", "10.0.0.2:443"),
+            ),
+            (
+                range,
+                "type='tcp-hold'",
+                through("192.0.2.0:8000", "10.0.0.2:8000"),
+            ),
+            (
+                range,
+                "type='http', port=8005",
+                through("192.0.2.0:8005", "10.0.0.2:8005"),
+            ),
+            (
+                "'192.0.2.1:*/udp'",
+                "type='dns', query='a'",
+                through("192.0.2.1:1", "10.0.0.2:1"),
+            ),
+            // A port of the check's own.
+            (two, "type='tcp', port=9000", through("", "10.0.0.2:9000")),
+            (
+                two,
+                "type='tcp', port=443, via='direct'",
+                through("", "10.0.0.2:443"),
+            ),
+        ] {
+            assert_eq!(asked(vip, mode, check), expected, "{mode} {vip} {check}");
+        }
+    }
+    assert_eq!(
+        asked(two, "nat", "type='tcp', port=443, via='dataplane'"),
+        through("192.0.2.1:443", "10.0.0.2:443")
+    );
+    assert_eq!(
+        asked(two, "nat", "type='tcp', via='dataplane'"),
+        through("192.0.2.1:80", "10.0.0.2:80")
+    );
+    assert_eq!(
+        asked(two, "nat", "type='tcp', port=443"),
+        through("", "10.0.0.2:443")
+    );
+}
+
+#[test]
 fn a_service_is_valid_or_says_why_without_a_file() {
     let mut service = ServiceSpec::new("web", vec!["192.0.2.1:80/tcp".parse().unwrap()]);
     service

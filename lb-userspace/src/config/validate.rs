@@ -17,7 +17,7 @@ use super::{
     ports::Ports,
     quic::ServerId,
     rules::{name, servable},
-    service::ServiceSpec,
+    service::{ServiceSpec, asked_protocol, asked_vip},
     together::{validate_set, validate_sources},
     value::{PORT, quoted},
     vip::Protocol,
@@ -109,18 +109,20 @@ fn checks(spec: &ServiceSpec) -> Result<(), Invalid> {
 
 /// Whether a check can go by the data path, if it is to.
 fn via(spec: &ServiceSpec, check: &CheckSpec) -> Result<(), Invalid> {
-    if check.via != Some(Via::Dataplane) {
+    if check.via != Some(Via::Dataplane) || asked_vip(&spec.vips, check).is_some() {
         return Ok(());
     }
     let kind = check.kind.name();
-    let problem = if check.port.is_some() {
-        "such a probe goes to the VIP's own port: remove port, or use via = \"direct\"".to_owned()
-    } else if spec.asked_vip(check).is_none() {
-        format!(
+    let protocol = asked_protocol(&check.kind);
+    let served = protocol.filter(|protocol| spec.vips.iter().any(|vip| vip.protocol == *protocol));
+    let problem = match served.zip(check.port) {
+        Some((protocol, port)) => format!(
+            "such a probe goes to a VIP, and none of the service serves port {port} by {}: use one that is served, leave port out, or use via = \"direct\"",
+            protocol.name()
+        ),
+        None => format!(
             "a check of type \"{kind}\" asks nothing that a VIP of the service takes: use via = \"direct\""
-        )
-    } else {
-        return Ok(());
+        ),
     };
     Err(Invalid::field("via", problem))
 }
@@ -138,19 +140,26 @@ fn of_check(at: usize) -> impl Fn(Invalid) -> Invalid {
 }
 
 fn unclear_check_port(spec: &ServiceSpec, check: &CheckSpec, backend: &BackendSpec) -> Invalid {
-    let (protocol, other) = if check.kind.is_udp() {
-        (Protocol::Udp, "TCP")
+    let protocol = if check.kind.is_udp() {
+        Protocol::Udp
     } else {
-        (Protocol::Tcp, "UDP")
+        Protocol::Tcp
     };
     let problem = match spec.ports(Some(protocol)).len() {
         _ if matches!(check.kind, CheckKind::Agent { .. }) => {
             "what an agent says is on a port of its own: give it".to_owned()
         }
-        0 => format!(
-            "a probe by {} says nothing of a {other} port: give the port to probe",
-            protocol.name().to_uppercase()
-        ),
+        0 => {
+            let mut others: Vec<_> = spec.vips.iter().map(|vip| vip.protocol.name()).collect();
+            others.sort_unstable();
+            others.dedup();
+            let (asked, others) = (protocol.name(), others.join(" or "));
+            format!(
+                "a probe by {} says nothing of a port of {}: give the port to probe",
+                asked.to_uppercase(),
+                others.to_uppercase()
+            )
+        }
         1 => format!("{} serves several ports: give the one to probe", backend.thing()),
         _ => format!(
             "{} serves the ports of several VIPs: give the one to probe",

@@ -51,7 +51,7 @@ use crate::{
     health::{Stalls, results, through::Path},
 };
 
-pub use asked::where_to;
+pub use asked::{via, where_to};
 pub use checks::{CheckKey, Question};
 use watching::Watched;
 

@@ -12,6 +12,9 @@ use lb_common::{backend::BackendWord, next_hop::Egress, service::ForwardMode};
 
 use crate::datapath::Snapshot;
 
+/// Of an address that nobody has looked up so far.
+const NOT_YET: &str = "not looked up yet";
+
 /// Which entries hold what, and which address uses which.
 #[derive(Clone, Debug)]
 pub struct Hops {
@@ -74,6 +77,13 @@ impl Hops {
         })
     }
 
+    /// Why a look for a way to `address` has found none.
+    #[must_use]
+    pub fn lost(&self, address: IpAddr) -> Option<&str> {
+        let reason = self.unresolved.get(&address)?;
+        (reason != NOT_YET).then_some(reason)
+    }
+
     /// Takes in the router that the way to `address` leads over.
     pub fn leads_over(&mut self, address: IpAddr, gateway: Option<IpAddr>) {
         match gateway {
@@ -87,7 +97,7 @@ impl Hops {
         if !self.by_address.contains_key(&address) {
             self.unresolved
                 .entry(address)
-                .or_insert_with(|| "not looked up yet".to_owned());
+                .or_insert_with(|| NOT_YET.to_owned());
         }
     }
 
@@ -208,6 +218,10 @@ mod tests {
             ),
             (0, Some("no route"))
         );
+        assert_eq!(hops.lost(address(1)), Some("no route"));
+        hops.expect(address(2));
+        assert!(hops.why_not(address(2), ForwardMode::Nat).is_some());
+        assert_eq!((hops.lost(address(2)), hops.lost(address(3))), (None, None));
         hops.retain(&BTreeSet::new());
         assert_eq!(hops.why_not(address(1), ForwardMode::Nat), None);
     }

@@ -45,7 +45,7 @@ use crate::{
     datapath::Datapath,
 };
 
-pub use controller::{CheckKey, Controller, Outlets, Question, where_to};
+pub use controller::{CheckKey, Controller, Outlets, Question, via, where_to};
 pub use report::Node;
 pub use turns::{Inlets, run};
 

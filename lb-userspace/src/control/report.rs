@@ -3,13 +3,13 @@
 mod remembered;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Instant,
 };
 
 use anyhow::Result;
-use lb_common::{next_hop::Egress, outcome::Outcome};
+use lb_common::{backend::BackendState, next_hop::Egress, outcome::Outcome};
 
 use crate::{
     api::protocol,
@@ -128,22 +128,39 @@ impl<D: Datapath> Controller<D> {
     /// All VIPs, by address.
     #[must_use]
     pub fn vips(&self) -> Vec<protocol::Vip> {
-        let mut services: BTreeMap<Network, BTreeSet<&str>> = BTreeMap::new();
+        let mut services: BTreeMap<Network, BTreeMap<&str, &ServiceSpec>> = BTreeMap::new();
         for service in &self.setup.services {
             for vip in &service.vips {
-                services.entry(vip.network).or_default().insert(&service.name);
+                let of_vip = services.entry(vip.network).or_default();
+                of_vip.insert(&service.name, service);
             }
         }
         let described = services.into_iter().map(|(address, services)| {
+            let withdraws = services.values().any(|service| service.withdraw);
             let policy = self.setup.policy(address);
             protocol::Vip {
                 address,
                 unserved: policy.unserved,
                 ping: policy.ping,
-                services: services.into_iter().map(str::to_owned).collect(),
+                announce: !withdraws || services.values().any(|service| self.is_usable(service)),
+                services: services.into_keys().map(str::to_owned).collect(),
             }
         });
         described.collect()
+    }
+
+    /// Whether a new flow finds a backend.
+    fn is_usable(&self, service: &ServiceSpec) -> bool {
+        let Some(id) = self.ids.service(&service.name) else {
+            return false;
+        };
+        service.backends.iter().any(|backend| {
+            let granted = self.ids.backend(id, backend);
+            granted.is_some_and(|granted| {
+                let served = self.as_served(backend, granted);
+                backend.weight > 0 && self.state(service, served, granted) == BackendState::Up
+            })
+        })
     }
 
     fn describe(&self, node: &Node, service: &ServiceSpec) -> Result<protocol::Service> {
@@ -267,6 +284,8 @@ impl<D: Datapath> Controller<D> {
         warnings.extend_from_slice(&node.nics);
         let in_panic = self.in_panic().into_iter();
         warnings.extend(in_panic.map(|(service, kept)| warnings::in_panic(service, kept)));
+        let unprobed = self.unprobed().into_iter();
+        warnings.extend(unprobed.map(|(of, backends)| warnings::unprobed(of, &backends)));
         let held = self.held(clock::now()).into_iter();
         warnings.extend(held.map(|(who, left, failures)| warnings::held(who, left, failures)));
         for service in &self.setup.services {

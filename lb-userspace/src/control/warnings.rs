@@ -57,6 +57,21 @@ pub fn in_panic(service: &str, kept: usize) -> String {
     )
 }
 
+/// Backends of a service that stay as they are, since a check of this type cannot be made.
+#[must_use]
+pub fn unprobed((service, kind, reason): (&str, &str, &str), backends: &[&str]) -> String {
+    let (who, are, they_stay) = match backends {
+        [one] => (format!("backend {service}/{one}"), "is", "stays as it is"),
+        others => {
+            let first = others.first().copied().unwrap_or_default();
+            let more = others.len().saturating_sub(1);
+            let who = format!("backend {service}/{first} and {more} more");
+            (who, "are", "stay as they are")
+        }
+    };
+    format!("{who} {are} not probed by {kind}, and {they_stay}: {reason}")
+}
+
 /// A backend that goes up and down.
 #[must_use]
 pub fn held(Who { service, backend }: &Who, left: Duration, failures: u32) -> String {
@@ -163,6 +178,19 @@ mod tests {
         assert!(
             held.starts_with("backend web/b1 is held down for 12s more: it has failed 5 times"),
             "{held}"
+        );
+    }
+
+    #[test]
+    fn whom_nobody_can_probe_is_named_once_for_each_reason() {
+        let of = ("web", "exec", "no such file");
+        assert_eq!(
+            unprobed(of, &["b1"]),
+            "backend web/b1 is not probed by exec, and stays as it is: no such file"
+        );
+        assert_eq!(
+            unprobed(of, &["b1", "b2", "b3"]),
+            "backend web/b1 and 2 more are not probed by exec, and stay as they are: no such file"
         );
     }
 

@@ -91,6 +91,13 @@ impl Case {
         self.settle(said, now)
     }
 
+    /// Takes in that a check cannot be made.
+    pub fn miss(&mut self, check: usize, reason: &ProbeError, now: Instant) {
+        if let Some(monitor) = self.checks.get_mut(check) {
+            monitor.miss(reason, now);
+        }
+    }
+
     /// Takes in what has come by time alone.
     pub fn tick(&mut self, now: Instant) -> Option<Turn> {
         self.settle(|_| "no longer held down".to_owned(), now)
@@ -105,10 +112,11 @@ impl Case {
             max_connections,
             reason,
         } = wish.clone();
-        if stand.is_some() {
-            self.wish.stand = stand;
+        // A reason is that of the line that it stands in.
+        if stand.is_some() || admin.is_some() || reason.is_some() {
             self.wish.reason = reason;
         }
+        self.wish.stand = stand.or(self.wish.stand);
         self.wish.admin = admin.or(self.wish.admin);
         self.wish.weight = weight.or(self.wish.weight);
         self.wish.max_connections = max_connections.or(self.wish.max_connections);
@@ -157,14 +165,24 @@ impl Case {
         if self.wish.stand == Some(Stand::Down) {
             return Health::Down;
         }
-        let mut states = self.checks.iter().map(Monitor::health);
-        let any = |health| self.checks.iter().any(|check| check.health() == health);
+        let mut states = self.counted().map(Monitor::health);
+        let any = |health| self.counted().any(|check| check.health() == health);
         match self.rules.require {
             Require::All if any(Health::Down) => Health::Down,
             Require::Any if any(Health::Up) => Health::Up,
             Require::All | Require::Any if any(Health::Checking) => Health::Checking,
             Require::All | Require::Any => states.next().unwrap_or(Health::Up),
         }
+    }
+
+    /// The checks that say something of the backend: an agent that does not answer leaves all as it is (HAProxy), unless there is
+    /// nobody else to ask.
+    fn counted(&self) -> impl Iterator<Item = &Monitor> {
+        let are_others = self.checks.iter().any(|check| !check.is_agent());
+        let is_mute = |check: &Monitor| check.is_agent() && check.health() == Health::Down;
+        self.checks
+            .iter()
+            .filter(move |check| !(are_others && is_mute(check)))
     }
 
     #[must_use]
@@ -226,7 +244,7 @@ impl Case {
     /// Whether it is down by something that it, or its host, has said itself: not by a silence that may be ours.
     #[must_use]
     pub fn is_down_for_sure(&self) -> bool {
-        self.wish.stand == Some(Stand::Down) || self.checks.iter().any(Monitor::is_refused)
+        self.wish.stand == Some(Stand::Down) || self.counted().any(Monitor::is_refused)
     }
 
     /// The share of its weight that it has by now, in percent: by its wish, and as it grows after a recovery.
@@ -451,6 +469,64 @@ mod tests {
             health(case.observe(0, &wishes(up), SECOND, now)),
             Some(Health::Up)
         );
+    }
+
+    #[test]
+    fn a_reason_is_that_of_the_newest_line_that_may_have_one() {
+        let now = Instant::now();
+        let mut case = case(Health::Up, 1, HealthSpec::default());
+        let mut reason_after = |line: &str| {
+            let wish = line.parse().unwrap();
+            case.observe(0, &wishes(wish), SECOND, now);
+            case.wish().reason.clone()
+        };
+        let deploy = Some("deploy".to_owned());
+        assert_eq!(reason_after("drain #deploy"), deploy);
+        assert_eq!(reason_after("50%"), deploy);
+        assert_eq!(reason_after("60% #busy"), Some("busy".to_owned()));
+        assert_eq!(reason_after("ready"), None);
+        assert_eq!(reason_after("down #disk"), Some("disk".to_owned()));
+        assert_eq!(reason_after("up"), None);
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_counts_only_where_nobody_else_is_asked() {
+        let now = Instant::now();
+        let spec = |kind| CheckSpec {
+            rise: 1,
+            fall: 1,
+            ..CheckSpec::new(kind)
+        };
+        let agent = || spec(CheckKind::Agent { send: None });
+        let refused = || Err(ProbeError::refusal("connect: connection refused"));
+        for require in [Require::All, Require::Any] {
+            let rules = HealthSpec {
+                require,
+                ..HealthSpec::default()
+            };
+            let both = [spec(CheckKind::TCP), agent()];
+            let mut case = Case::new(Health::Checking, &both, rules);
+            case.observe(0, &pass(), SECOND, now);
+            // What it has wished stays, too.
+            let half = Wish {
+                weight: Some(50),
+                ..Wish::default()
+            };
+            case.observe(1, &wishes(half), SECOND, now);
+            assert_eq!(case.health(), Health::Up);
+            assert_eq!(case.observe(1, &refused(), SECOND, now), None);
+            assert_eq!((case.health(), case.share(now)), (Health::Up, 50));
+            assert_eq!(case.checks()[1].health(), Health::Down);
+            // Nor does it say that the backend itself has refused.
+            assert_eq!(health(case.observe(0, &fail(), SECOND, now)), Some(Health::Down));
+            assert!(!case.is_down_for_sure());
+        }
+        let mut alone = Case::new(Health::Up, &[agent()], HealthSpec::default());
+        assert_eq!(
+            health(alone.observe(0, &refused(), SECOND, now)),
+            Some(Health::Down)
+        );
+        assert!(alone.is_down_for_sure());
     }
 
     #[test]

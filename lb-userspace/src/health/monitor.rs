@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, ProbeError, phi::Heartbeats};
-use crate::config::CheckSpec;
+use crate::config::{CheckKind, CheckSpec};
 
 /// What the probes say of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -34,11 +34,21 @@ pub struct Monitor {
     fall: u32,
     /// Takes the place of `fall`.
     phi: Option<(f64, Heartbeats)>,
+    is_agent: bool,
+    unprobed: Option<Unprobed>,
     /// Results in a row that speak against `health`.
     streak: u32,
     last: Option<Last>,
     /// An earlier agent has it down by a silence or a bad answer.
     was_doubtful: bool,
+}
+
+/// For want of something here nothing is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unprobed {
+    /// The last result, or since when that is known.
+    pub since: Instant,
+    pub reason: String,
 }
 
 /// The newest result.
@@ -93,6 +103,8 @@ impl Monitor {
                 let heartbeats = Heartbeats::new(spec.interval, between_results(spec));
                 (phi.value(), heartbeats)
             }),
+            unprobed: None,
+            is_agent: matches!(spec.kind, CheckKind::Agent { .. }),
             streak: 0,
             last: None,
             was_doubtful: false,
@@ -162,7 +174,25 @@ impl Monitor {
         now: Instant,
     ) -> Option<Health> {
         self.last = Some(Last::new(result, took, now));
+        self.unprobed = None;
         self.observe(result.is_ok(), now)
+    }
+
+    /// Takes in that it cannot be probed for some time already.
+    pub fn miss(&mut self, reason: &ProbeError, now: Instant) {
+        let since = match (&self.unprobed, &self.last) {
+            (Some(before), _) => before.since,
+            (None, Some(last)) => last.at,
+            (None, None) => now,
+        };
+        let reason = reason.to_string();
+        self.unprobed = Some(Unprobed { since, reason });
+    }
+
+    /// What it could not be probed for since the last result.
+    #[must_use]
+    pub const fn unprobed(&self) -> Option<&Unprobed> {
+        self.unprobed.as_ref()
     }
 
     fn is_enough(&self, passed: bool, now: Instant) -> bool {
@@ -180,6 +210,12 @@ impl Monitor {
     #[must_use]
     pub const fn health(&self) -> Health {
         self.health
+    }
+
+    /// Whether it asks for wishes, and not whether the backend serves.
+    #[must_use]
+    pub const fn is_agent(&self) -> bool {
+        self.is_agent
     }
 
     /// Results in a row that speak against the state.
@@ -243,7 +279,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::CheckKind;
 
     const PASS: bool = true;
     const FAIL: bool = false;
@@ -386,6 +421,22 @@ mod tests {
             stopped.observe(FAIL, at(later + 5));
         }
         assert_eq!((even.health(), stopped.health()), (Health::Down, Health::Down));
+    }
+
+    #[test]
+    fn what_cannot_be_probed_keeps_its_state_and_says_since_when() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut monitor = monitor(Health::Checking, 1, 1);
+        monitor.miss(&ProbeError::ours("no descriptor"), start);
+        let told = |monitor: &Monitor| monitor.unprobed().map(|one| (one.since, one.reason.clone()));
+        assert_eq!(told(&monitor), Some((start, "no descriptor".to_owned())));
+        monitor.record(&Ok(Answer::default()), second, start + second);
+        assert_eq!((told(&monitor), monitor.health()), (None, Health::Up));
+        monitor.miss(&ProbeError::ours("no descriptor"), start + 4 * second);
+        monitor.miss(&ProbeError::ours("no port"), start + 5 * second);
+        assert_eq!(told(&monitor), Some((start + second, "no port".to_owned())));
+        assert_eq!((monitor.health(), monitor.streak()), (Health::Up, 0));
     }
 
     proptest! {

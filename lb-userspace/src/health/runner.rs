@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Answer, Health, Monitor, ProbeError, Question, Who,
-    probe::{Door, Held, Target, Way, probe},
+    probe::{Course, Door, Held, Target, probe},
     results::{Gone, Sender},
     stall::Stalls,
 };
@@ -51,8 +51,7 @@ pub struct Job<K> {
     pub spec: CheckSpec,
     pub target: SocketAddr,
     pub who: Who,
-    /// By the data path, to its VIP; else straight to the target.
-    pub way: Option<Way>,
+    pub course: Course,
     pub stalls: Stalls,
 }
 
@@ -118,6 +117,8 @@ where
     let runner = Runner {
         number: 0,
         excused: 0,
+        unasked: 0,
+        told_unasked: None,
         is_spread: false,
         draw: draw(&(&job.key, job.check)),
         job,
@@ -142,6 +143,9 @@ struct Runner<K> {
     is_spread: bool,
     /// Silences in a row that were this host's own.
     excused: u32,
+    /// Probes in a row that could not be made for want of something here, and for want of what that was handed on.
+    unasked: u32,
+    told_unasked: Option<ProbeError>,
 }
 
 impl<K: Clone> Runner<K> {
@@ -161,7 +165,7 @@ impl<K: Clone> Runner<K> {
                 target: self.job.target,
                 timeout: self.job.spec.timeout,
                 who: &self.job.who,
-                way: self.job.way.as_ref(),
+                course: &self.job.course,
             };
             let result = probe(question).await;
             self.tell(result, start).await?;
@@ -173,42 +177,55 @@ impl<K: Clone> Runner<K> {
     /// to be made is a failure at once; to be made is a pass only for those that have lived for a while, since a server that dies still
     /// takes connections until the last of its processes has ended.
     async fn hold(&mut self) -> Result<(), Gone> {
-        let way = self.job.way.clone();
-        let hint = |error: ProbeError| match &way {
-            Some(way) => error.through(way.mode),
-            None => error,
+        let course = self.job.course.clone();
+        let hint = |error: ProbeError| match &course {
+            Course::Through(way) => error.through(way.mode),
+            Course::Direct | Course::Nowhere(_) => error,
         };
         loop {
             // What the connection goes by is kept for as long as the connection.
-            let door = match &way {
-                Some(way) => Some(Door::open(way).await),
-                None => None,
+            let door = match &course {
+                Course::Direct => None,
+                Course::Through(way) => Some(Door::open(way).await),
+                Course::Nowhere(error) => Some(Err(error.clone())),
             };
             let start = Instant::now();
-            let limit = self.job.spec.timeout;
-            let made = match &door {
+            let target = match &door {
                 Some(Err(error)) => Err(error.clone()),
-                Some(Ok(door)) => connect(Target::through(door), limit).await,
-                None => connect(self.job.target.into(), limit).await,
+                Some(Ok(door)) => Ok(Target::through(door)),
+                None => Ok(self.job.target.into()),
             };
-            match made {
-                Ok(connection) => self.keep(connection, start).await?,
-                Err(error) => {
-                    self.tell(Err(hint(error)), start).await?;
-                    self.wait(start).await;
-                }
-            }
+            let made = match target {
+                Ok(target) => connect(target, self.job.spec.timeout)
+                    .await
+                    .map(|one| (one, target)),
+                Err(error) => Err(error),
+            };
+            let (error, start) = match made {
+                Ok((connection, target)) => match self.keep(connection, target, start).await? {
+                    Some(failed) => failed,
+                    None => continue,
+                },
+                Err(error) => (error, start),
+            };
+            self.tell(Err(hint(error)), start).await?;
+            self.wait(start).await;
         }
     }
 
-    /// Until its end.
-    async fn keep(&mut self, mut connection: Held, start: Instant) -> Result<(), Gone> {
+    /// Until its end, or until another one cannot be made: the failure of that, and when it was begun.
+    async fn keep(
+        &mut self,
+        mut connection: Held,
+        target: Target<'_>,
+        start: Instant,
+    ) -> Result<Option<(ProbeError, Instant)>, Gone> {
         let took = start.elapsed();
         let since = Instant::now();
         let mut told = None;
-        loop {
+        let ended = loop {
             let next = match told {
-                None => since + SHORT_LIFE.min(self.job.spec.interval),
+                None => since + self.short_life(),
                 Some(told) => told + self.pause(),
             };
             tokio::select! {
@@ -219,43 +236,66 @@ impl<K: Clone> Runner<K> {
                     let asked = now.checked_sub(took).unwrap_or(now);
                     self.tell(Ok(Answer::said(said)), asked).await?;
                     told = Some(now);
+                    continue;
                 }
                 // The pause may be another one from now on.
                 () = self.pace.now.notified() => {}
-                ended = connection.ended() => {
-                    self.tell(Err(ended), since).await?;
-                    // Whoever takes connections only to end them is not asked in a circle.
-                    if since.elapsed() < SHORT_LIFE {
-                        self.wait(start).await;
-                    }
-                    return Ok(());
-                }
+                ended = connection.ended() => break ended,
             }
+            if !self.pace.at_once.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            // Something speaks against it. Of clients that are new the kept connection says nothing.
+            let asked = Instant::now();
+            let another = tokio::select! {
+                another = connect_for(target, self.job.spec.timeout, self.short_life()) => another,
+                ended = connection.ended() => break ended,
+            };
+            let result = match another {
+                Err(error) if !error.is_ours() => return Ok(Some((error, asked))),
+                another => another.map(|()| Answer::said("takes another connection")),
+            };
+            self.tell(result, asked).await?;
+            told = Some(Instant::now());
+        };
+        self.tell(Err(ended), since).await?;
+        // Whoever takes connections only to end them is not asked in a circle.
+        if since.elapsed() < SHORT_LIFE {
+            self.wait(start).await;
         }
+        Ok(None)
     }
 
-    /// Hands a result on, unless it says more of us than of the backend.
+    fn short_life(&self) -> Duration {
+        SHORT_LIFE.min(self.job.spec.interval)
+    }
+
+    /// Hands a result on, unless it says more of us than of the backend. That it says nothing for as long as it would take to believe a
+    /// failure is handed on once, and again when it is for another reason: there may be ten thousand such probes a second.
     async fn tell(&mut self, result: Result<Answer, ProbeError>, start: Instant) -> Result<(), Gone> {
         let at = Instant::now();
         let result = match result {
             Err(error) if error.is_silence() && !matches!(self.job.spec.kind, CheckKind::TcpHold) => {
-                self.excuse(error, start, at)
+                if self.is_excused(start, at) {
+                    return Ok(());
+                }
+                Err(error)
             }
             result => {
                 self.excused = 0;
                 result
             }
         };
-        if let Err(error) = &result
-            && error.is_ours()
-        {
-            let Job { target, who, .. } = &self.job;
-            log::warn!(
-                "backend {}/{} at {target} could not be probed, which does not count: {error}",
-                who.service,
-                who.backend
-            );
-            return Ok(());
+        match &result {
+            Err(error) if error.is_ours() => {
+                self.unasked = self.unasked.saturating_add(1);
+                let is_told = self.told_unasked.as_ref() == Some(error);
+                if is_told || self.unasked < self.job.spec.fall {
+                    return Ok(());
+                }
+                self.told_unasked = Some(error.clone());
+            }
+            _ => (self.unasked, self.told_unasked) = (0, None),
         }
         let observation = Observation {
             key: self.job.key.clone(),
@@ -276,14 +316,19 @@ impl<K: Clone> Runner<K> {
     }
 
     /// A silence while this host stood still is its own; but not for ever, where that is how this host is.
-    fn excuse(&mut self, error: ProbeError, start: Instant, end: Instant) -> Result<Answer, ProbeError> {
+    fn is_excused(&mut self, start: Instant, end: Instant) -> bool {
         let stall = self.job.stalls.within(start, end, self.job.spec.timeout);
         let Some(stall) = stall.filter(|_| self.excused < 2 * self.job.spec.fall) else {
-            return Err(error);
+            return false;
         };
         self.excused += 1;
-        let reason = format!("this host stood still for {} ms", stall.as_millis());
-        Err(ProbeError::ours(reason))
+        // That it stood still is in the log once already.
+        let Who { service, backend } = &self.job.who;
+        let stall = stall.as_millis();
+        log::debug!(
+            "a silence of backend {service}/{backend} does not count: this host stood still for {stall} ms"
+        );
+        true
     }
 
     /// Waits for the time of the next probe.
@@ -338,6 +383,13 @@ async fn connect(target: Target<'_>, limit: Duration) -> Result<Held, ProbeError
         .unwrap_or_else(|_| Err(ProbeError::timeout(limit)))
 }
 
+/// Connects, and stays for so long: a server that dies still takes connections until the last of its processes has ended.
+async fn connect_for(target: Target<'_>, limit: Duration, life: Duration) -> Result<(), ProbeError> {
+    let mut connection = connect(target, limit).await?;
+    let ended = tokio::time::timeout(life, connection.ended()).await;
+    ended.map_or(Ok(()), Err)
+}
+
 fn draw(key: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
@@ -351,56 +403,4 @@ fn share(drawn: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-    use tokio::net::TcpListener;
-
-    use super::{super::results, *};
-
-    const LONG: Duration = Duration::from_secs(10);
-
-    /// The next result, and whether it has woken anybody.
-    async fn next(results: &mut results::Receiver<u32>) -> (bool, bool) {
-        let deadline = Instant::now() + LONG;
-        loop {
-            let is_news = results.news().now_or_never().is_some();
-            if let Some(one) = results.try_next() {
-                let is_news = is_news || results.news().now_or_never().is_some();
-                return (one.result.is_ok(), is_news);
-            }
-            assert!(Instant::now() < deadline);
-            sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn another_pass_is_no_news_and_a_failure_always_is() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let spec = CheckSpec {
-            interval: Duration::from_millis(100),
-            ..CheckSpec::new(CheckKind::TCP)
-        };
-        let job = Job {
-            key: 1,
-            check: 0,
-            target: listener.local_addr().unwrap(),
-            who: Who::default(),
-            way: None,
-            stalls: Stalls::default(),
-            spec: spec.clone(),
-        };
-        let (sender, mut results) = results::channel(8);
-        let running = spawn(job, sender);
-        assert_eq!(next(&mut results).await, (true, true), "nothing is known of it");
-        running.follow(&Monitor::new(Health::Up, &spec));
-        assert_eq!(next(&mut results).await, (true, false));
-        running.follow(&Monitor::remembered(Health::Up, 1, false, &spec));
-        assert_eq!(next(&mut results).await, (true, true), "there is a doubt");
-        running.follow(&Monitor::new(Health::Down, &spec));
-        assert_eq!(next(&mut results).await, (true, true), "it comes up");
-        running.follow(&Monitor::new(Health::Up, &spec));
-        assert_eq!(next(&mut results).await, (true, false));
-        drop(listener);
-        assert_eq!(next(&mut results).await, (false, true));
-    }
-}
+mod tests;

@@ -161,7 +161,7 @@ pub fn service() -> Value {
     down["last_check"] = json!(null);
     json!({
         "name": "web", "vips": ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"], "mode": "nat", "algorithm": "maglev",
-        "source_prefix": [32, 128], "replicas": 1, "load_factor": 1.25, "need": 1, "on_full": "reject", "on_down": "drop", "udp": "stay",
+        "source_prefix": [32, 128], "replicas": 1, "load_factor": 1.25, "need": 1, "on_full": "reject", "on_down": "drop", "withdraw": false, "udp": "stay",
         "one_packet": false, "drain_timeout": "10m", "affinity": null, "new_flows": null, "new_flows_per_source": null,
         "mtu": null, "fragments": "track", "checksum": false, "quic": null,
         "check": {
@@ -175,7 +175,7 @@ pub fn service() -> Value {
 }
 
 pub fn vip() -> Value {
-    json!({"address": "198.51.100.0/24", "unserved": "reset", "ping": false, "services": ["dns", "web"]})
+    json!({"address": "198.51.100.0/24", "unserved": "reset", "ping": false, "services": ["dns", "web"], "announce": true})
 }
 
 pub fn backend(name: &str) -> Value {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Health, State};
-use crate::health::Wish;
+use crate::{config::Via, health::Wish};
 
 /// Whose checks `GET /v1/checks` tells: everybody's, unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +47,9 @@ pub struct BackendChecks {
 pub struct Check {
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it probes: an address and a port, or an address.
+    /// What it asks: an address and a port, or an address; the VIP where it goes by the data path.
     pub target: String,
+    pub via: Via,
     /// How it probes, in a line.
     pub how: String,
     pub health: Health,
@@ -60,6 +61,17 @@ pub struct Check {
     /// Whether it probes at its fast interval.
     pub hurries: bool,
     pub last: Option<CheckResult>,
+    /// It cannot be made: its backend stays as it is.
+    pub unprobed: Option<Unprobed>,
+}
+
+/// Why a check finds out nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unprobed {
+    /// For how long already.
+    pub seconds: u64,
+    /// What this host lacks.
+    pub reason: String,
 }
 
 /// What one probe found.
@@ -86,6 +98,7 @@ pub struct CheckRunResult {
     #[serde(rename = "type")]
     pub kind: String,
     pub target: String,
+    pub via: Via,
     pub passed: bool,
     pub said: String,
     pub took_ms: f64,

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{Loop, Result_, told};
 use crate::{
     api::protocol::{CheckQuery, CheckRun, CheckRunResult},
-    control::{Answer, Ask, Problem, Question, Request, where_to},
+    control::{Answer, Ask, Problem, Question, Request, via, where_to},
     health,
 };
 
@@ -54,7 +54,8 @@ async fn probe(question: &Question) -> CheckRunResult {
         spec,
         target,
         who,
-        way,
+        course,
+        asks,
     } = question;
     let start = Instant::now();
     let result = health::probe(health::Question {
@@ -62,13 +63,14 @@ async fn probe(question: &Question) -> CheckRunResult {
         target: *target,
         timeout: spec.timeout,
         who,
-        way: way.as_ref(),
+        course,
     })
     .await;
     let took = start.elapsed();
     CheckRunResult {
         kind: spec.kind.name().to_owned(),
-        target: where_to(&spec.kind, target),
+        target: where_to(&spec.kind, asks.as_ref().unwrap_or(target)),
+        via: via(*asks),
         passed: result.is_ok(),
         said: health::said(&result, took),
         took_ms: (took.as_secs_f64() * 1e6).round() / 1e3,

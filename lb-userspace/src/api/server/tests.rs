@@ -14,9 +14,9 @@ use crate::{
         client::{Client, Error},
         protocol::{BackendChecks, CheckQuery, Event, EventQuery, Health, State as BackendState, What},
     },
-    config::{CheckKind, CheckSpec},
+    config::{CheckKind, CheckSpec, Via},
     control::{Question, change::Refusal, events::News},
-    health::Who,
+    health::{Course, Who},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -146,7 +146,8 @@ async fn checks_run_side_by_side_in_the_request_itself() {
         spec: CheckSpec::new(CheckKind::TCP),
         target,
         who: Who::default(),
-        way: None,
+        course: Course::Direct,
+        asks: None,
     };
     let agent = Agent::start(vec![question(open_at), question(closed_at)]);
     let run = agent.client.run_checks("web", "b1").await.unwrap();
@@ -154,7 +155,10 @@ async fn checks_run_side_by_side_in_the_request_itself() {
     let results: Vec<_> = run
         .checks
         .iter()
-        .map(|one| (one.kind.as_str(), one.target.clone(), one.passed))
+        .map(|one| {
+            assert_eq!(one.via, Via::Direct);
+            (one.kind.as_str(), one.target.clone(), one.passed)
+        })
         .collect();
     assert_eq!(
         results,

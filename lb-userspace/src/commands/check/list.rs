@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{ago, exceptions};
+use super::{ago, exceptions, target};
 use crate::{
     api::protocol::{BackendChecks, Check, CheckQuery},
     commands::{Reply, Session},
@@ -57,7 +57,7 @@ fn table(all: &[BackendChecks]) -> String {
             Some(one.health.name().into()),
             Some(one.state.name().into()),
             Some(check.kind.clone()),
-            Some(check.target.clone()),
+            Some(target(&check.target, check.via)),
             Some(streak(check)),
             suspects.then_some(phi),
             Some(last.map_or_else(none, |last| ago(last.age_seconds))),
@@ -114,6 +114,7 @@ web      b1       up      up     http   10.0.0.2:8080     1/3     -    0.4s  sta
 web      b1       up      up     icmp   10.0.0.2            0  0.25       -  -
 web      b2       down    up     http   10.0.0.2:8080     0/2     -  1m 15s  status 500
 
+web/b2: not probed by http for 1m 15s, and stays as it is: connect: too many open files
 web/b2: held down for 12s more: it has failed 5 times within a short while
 web/b2: kept although its checks fail: its service is in panic
 web/b2: wishes down drain #disk
@@ -121,6 +122,15 @@ web/b2: weight 10 of 100 for now: it grows, as it has just come up
 "
         );
         assert_eq!(request, "GET /v1/checks?service=web");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_by_the_data_path_is_asked_for_the_vip() {
+        let mut one = backend();
+        one["checks"][0]["via"] = json!("dataplane");
+        one["checks"][0]["target"] = json!("192.0.2.1:80");
+        let (text, _) = listed(json!([one])).await;
+        assert!(text.contains("  http   VIP 192.0.2.1:80  "), "{text}");
     }
 
     #[tokio::test]

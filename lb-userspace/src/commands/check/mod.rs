@@ -11,6 +11,7 @@ use crate::{
     api::protocol::{BackendChecks, CheckQuery},
     cli::check::{CheckCommand, Whose},
     commands::{Reply, Session},
+    config::Via,
     output,
 };
 
@@ -27,6 +28,14 @@ pub async fn execute(session: &Session, command: &CheckCommand) -> Result<Reply>
         CheckCommand::History { whose, since, lines } => {
             history::execute(session, whose.as_ref(), *since, *lines).await
         }
+    }
+}
+
+/// What a check asks.
+fn target(target: &str, via: Via) -> String {
+    match via {
+        Via::Direct => target.to_owned(),
+        Via::Dataplane => format!("VIP {target}"),
     }
 }
 
@@ -57,7 +66,16 @@ fn exceptions(one: &BackendChecks) -> Vec<String> {
         };
         format!("weight {now} of {set} for now: {why}")
     });
-    [held, kept, wish, weight].into_iter().flatten().collect()
+    let unprobed = one.checks.iter().filter_map(|check| {
+        let unprobed = check.unprobed.as_ref()?;
+        let (kind, seconds) = (&check.kind, output::duration(unprobed.seconds));
+        Some(format!(
+            "not probed by {kind} for {seconds}, and stays as it is: {}",
+            unprobed.reason
+        ))
+    });
+    let rest = [held, kept, wish, weight].into_iter().flatten();
+    unprobed.chain(rest).collect()
 }
 
 #[cfg(test)]
@@ -71,14 +89,14 @@ mod tests {
             "held_seconds": null, "weight": 100, "weight_now": 100, "wish": null, "kept_in_panic": false,
             "checks": [
                 {
-                    "type": "http", "target": "10.0.0.2:8080",
+                    "type": "http", "target": "10.0.0.2:8080", "via": "direct",
                     "how": "http every 1s, timeout 500ms, rise 2, fall 3, GET /health expects 200-399",
                     "health": "up", "streak": 1, "needed": 3, "suspicion": null, "hurries": true,
-                    "last": {"passed": false, "said": "status 500", "took_ms": 1.2, "age_seconds": 0.41},
+                    "last": {"passed": false, "said": "status 500", "took_ms": 1.2, "age_seconds": 0.41}, "unprobed": null,
                 },
                 {
-                    "type": "icmp", "target": "10.0.0.2", "how": "icmp every 1s, timeout 500ms, rise 2, phi 8",
-                    "health": "up", "streak": 0, "needed": null, "suspicion": 0.25, "hurries": false, "last": null,
+                    "type": "icmp", "target": "10.0.0.2", "via": "direct", "how": "icmp every 1s, timeout 500ms, rise 2, phi 8",
+                    "health": "up", "streak": 0, "needed": null, "suspicion": 0.25, "hurries": false, "last": null, "unprobed": null,
                 },
             ],
         })
@@ -95,6 +113,7 @@ mod tests {
         one["weight_now"] = json!(10);
         one["wish"] = json!({"stand": "down", "admin": "drain", "weight": null, "max_connections": null, "reason": "disk"});
         one["kept_in_panic"] = json!(true);
+        one["checks"][0]["unprobed"] = json!({"seconds": 75, "reason": "connect: too many open files"});
         one["checks"].as_array_mut().unwrap().remove(1);
         one["checks"][0]["health"] = json!("down");
         one["checks"][0]["streak"] = json!(0);

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::target;
 use crate::{
     api::protocol::CheckRun,
     cli::values::BackendPath,
@@ -22,7 +23,7 @@ fn table(run: &CheckRun) -> String {
         let passed = if check.passed { "yes" } else { "no" };
         [
             check.kind.clone(),
-            check.target.clone(),
+            target(&check.target, check.via),
             passed.to_owned(),
             output::one_line(&check.said),
         ]
@@ -41,8 +42,8 @@ mod tests {
         json!({
             "service": "web", "backend": "b1",
             "checks": [
-                {"type": "http", "target": "10.0.0.2:8080", "passed": true, "said": "passed in 0.4 ms: status 200", "took_ms": 0.4},
-                {"type": "tcp", "target": "10.0.0.2:22", "passed": second_passes, "said": "connect: connection refused", "took_ms": 0.1},
+                {"type": "http", "target": "10.0.0.2:8080", "via": "direct", "passed": true, "said": "passed in 0.4 ms: status 200", "took_ms": 0.4},
+                {"type": "tcp", "target": "192.0.2.1:22", "via": "dataplane", "passed": second_passes, "said": "connect: connection refused", "took_ms": 0.1},
             ],
         })
     }
@@ -56,9 +57,9 @@ mod tests {
         assert_eq!(
             reply.text,
             "\
-CHECK  TARGET         PASSED  RESULT
-http   10.0.0.2:8080  yes     passed in 0.4 ms: status 200
-tcp    10.0.0.2:22    no      connect: connection refused
+CHECK  TARGET            PASSED  RESULT
+http   10.0.0.2:8080     yes     passed in 0.4 ms: status 200
+tcp    VIP 192.0.2.1:22  no      connect: connection refused
 "
         );
         let request = "POST /v1/services/web/backends/b1/check";

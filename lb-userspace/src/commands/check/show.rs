@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{ago, exceptions};
+use super::{ago, exceptions, target};
 use crate::{
     api::protocol::{BackendChecks, Check, CheckQuery, Health},
     cli::values::BackendPath,
@@ -49,7 +49,7 @@ fn page(one: &BackendChecks) -> String {
 fn check(check: &Check) -> String {
     let mut all = vec![
         ("Check", check.how.clone()),
-        ("Target", check.target.clone()),
+        ("Target", target(&check.target, check.via)),
         ("Health", check.health.name().to_owned()),
         ("Streak", streak(check)),
     ];

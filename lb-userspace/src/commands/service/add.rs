@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn flags_of_flows_become_its_settings() {
         let body = body(
-            "--vip 192.0.2.10:53/udp --mode dsr --algorithm source --source-prefix 24/64 --need 2 --on-full spill --on-down pass \
+            "--vip 192.0.2.10:53/udp --mode dsr --algorithm source --source-prefix 24/64 --need 2 --on-full spill --on-down reset --withdraw true \
              --udp move --drain-timeout 1h --affinity 5m,prefix=24/64 --new-flows 1000,burst=5000 \
              --new-flows-per-source 10,prefix=24/48 --backend 10.0.0.2,max-connections=500,priority=1,state=drain",
         );
@@ -131,7 +131,7 @@ mod tests {
             body.unwrap(),
             json!({
                 "name": "web", "vip": ["192.0.2.10:53/udp"], "algorithm": "source", "source_prefix": [24, 64],
-                "need": 2, "on_full": "spill", "on_down": "pass", "udp": "move", "drain_timeout": "1h", "mode": "dsr",
+                "need": 2, "on_full": "spill", "on_down": "reset", "withdraw": true, "udp": "move", "drain_timeout": "1h", "mode": "dsr",
                 "affinity": {"timeout": "5m", "prefix": [24, 64]},
                 "new_flows": {"per_second": 1000, "burst": 5000},
                 "new_flows_per_source": {"per_second": 10, "prefix": [24, 48]},

@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 
 use crate::{
+    api::protocol::Service,
     cli::CheckArguments,
-    config::{CheckSpec, HealthChange, HealthSpec},
+    config::{CheckSpec, HealthChange, HealthSpec, check_vip},
 };
 
 /// The checks that the arguments ask for.
@@ -30,6 +31,12 @@ pub fn checks(arguments: &CheckArguments) -> Result<Vec<CheckSpec>> {
         })
     });
     checks.map(|check| check.map_err(anyhow::Error::msg)).collect()
+}
+
+/// A check of a service in a line, with the way that its probes go.
+pub fn told(service: &Service, check: &CheckSpec) -> String {
+    let vip = check_vip(service.mode, &service.vips, check);
+    check.told(vip.is_some())
 }
 
 /// What the arguments ask to change of checks, if anything. `--check none` takes them away.

@@ -16,6 +16,7 @@ pub fn change(arguments: FlowArguments) -> ServiceChange {
         need,
         on_full,
         on_down,
+        withdraw,
         udp,
         drain_timeout,
         affinity,
@@ -30,6 +31,7 @@ pub fn change(arguments: FlowArguments) -> ServiceChange {
         need,
         on_full,
         on_down,
+        withdraw,
         udp,
         drain_timeout,
         affinity: affinity.map(|setting| setting.0),
@@ -48,6 +50,7 @@ pub fn algorithm(balance: &Balance) -> String {
         (balance.need > 1).then(|| format!("need {}", balance.need)),
         (balance.on_full != OnFull::default()).then(|| format!("on full {}", balance.on_full.name())),
         (balance.on_down != OnDown::default()).then(|| format!("on down {}", balance.on_down.name())),
+        balance.withdraw.then(|| "withdraw".to_owned()),
         (balance.udp != Udp::default()).then(|| format!("udp {}", balance.udp.name())),
         balance.one_packet.then(|| "one packet".to_owned()),
         (balance.drain_timeout != DRAIN_TIMEOUT).then(|| {

@@ -35,7 +35,7 @@ pub async fn execute(
             text += &format!("new flows: {limits}\n");
         }
         for check in &service.checks {
-            text += &format!("check: {check}\n");
+            text += &format!("check: {}\n", check::told(&service, check));
         }
         text
     })

@@ -53,7 +53,10 @@ fn page(service: &Service) -> String {
     ];
     let checks: Vec<_> = match service.checks.as_slice() {
         [] => vec![("Check", "none: backends count as up".to_owned())],
-        checks => checks.iter().map(|check| ("Check", check.to_string())).collect(),
+        checks => checks
+            .iter()
+            .map(|check| ("Check", super::check::told(service, check)))
+            .collect(),
     };
     let facts = output::facts(facts.into_iter().chain(some).chain(checks).chain(counted));
     let backends = if service.backends.is_empty() {
@@ -144,6 +147,19 @@ b1             10.0.0.2:8080  ready  up      up        100    -         0      7
 "
         );
         assert_eq!(agent.requests(), [("GET /v1/services/web".into(), json!(null))]);
+    }
+
+    #[tokio::test]
+    async fn a_check_is_shown_with_the_way_that_it_goes() {
+        for (mode, way) in [("nat", ""), ("dsr", ", through the data path")] {
+            let mut service = canned::service();
+            service["mode"] = json!(mode);
+            service["check"] = json!({"type": "tcp"});
+            let agent = CannedAgent::new(200, service);
+            let text = execute(&agent.session(Output::Table), "web").await.unwrap().text;
+            let line = format!("Check      tcp every 1s, timeout 500ms, rise 2, fall 3{way}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[tokio::test]

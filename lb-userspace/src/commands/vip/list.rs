@@ -21,12 +21,19 @@ pub async fn execute(session: &Session) -> Result<Reply> {
 }
 
 fn table(vips: &[Vip]) -> String {
-    let columns = [Text("VIP"), Text("UNSERVED"), Text("PING"), Text("SERVICES")];
+    let columns = [
+        Text("VIP"),
+        Text("UNSERVED"),
+        Text("PING"),
+        Text("ROUTE"),
+        Text("SERVICES"),
+    ];
     let rows = vips.iter().map(|vip| {
         [
             vip.address.to_string(),
             vip.unserved.name().into(),
             switch(vip.ping).into(),
+            if vip.announce { "announce" } else { "withdraw" }.to_owned(),
             vip.services.join(", "),
         ]
     });
@@ -50,8 +57,8 @@ mod tests {
         assert_eq!(
             reply.text,
             "\
-VIP              UNSERVED  PING  SERVICES
-198.51.100.0/24  reset     off   dns, web
+VIP              UNSERVED  PING  ROUTE     SERVICES
+198.51.100.0/24  reset     off   announce  dns, web
 "
         );
     }

@@ -197,6 +197,13 @@ impl CheckSpec {
             via: None,
         }
     }
+
+    /// The check in a line, with the way that its probes go.
+    #[must_use]
+    pub fn told(&self, goes_through: bool) -> String {
+        let via = goes_through.then_some(Via::Dataplane);
+        Self { via, ..self.clone() }.to_string()
+    }
 }
 
 impl CheckKind {

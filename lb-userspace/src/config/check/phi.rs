@@ -55,6 +55,30 @@ impl Serialize for Phi {
 
 impl<'de> Deserialize<'de> for Phi {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Phi;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number from {MIN} to {MAX}")
+            }
+
+            fn visit_f64<E: de::Error>(self, phi: f64) -> Result<Phi, E> {
+                Phi::new(phi).map_err(E::custom)
+            }
+
+            #[expect(clippy::cast_precision_loss, reason = "what is near the bounds is exact")]
+            fn visit_i64<E: de::Error>(self, phi: i64) -> Result<Phi, E> {
+                self.visit_f64(phi as f64)
+            }
+
+            #[expect(clippy::cast_precision_loss, reason = "what is near the bounds is exact")]
+            fn visit_u64<E: de::Error>(self, phi: u64) -> Result<Phi, E> {
+                self.visit_f64(phi as f64)
+            }
+        }
+
+        deserializer.deserialize_f64(Visitor)
     }
 }

@@ -3,13 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, str::FromStr as _, time::Duration};
 
 use hickory_proto::rr::{Name, RecordType};
+use rustls::pki_types::ServerName;
 
-use super::{
-    CheckKind, CheckSpec, DnsCheck, HttpCheck, HttpMethod, HttpVersion, Pattern, RISE_FALL, TlsSpec, phi::Phi,
-};
+use super::{CheckKind, CheckSpec, DnsCheck, HttpCheck, HttpMethod, Pattern, RISE_FALL, TlsSpec, phi::Phi};
 use crate::config::{
     invalid::Invalid,
-    rules::{check_text, host_header, request_path},
+    rules::{check_text, host_header, host_name, request_path},
     value::{PORT, lasts, quoted},
 };
 
@@ -122,17 +121,24 @@ fn http(check: &HttpCheck) -> Result<(), Invalid> {
             "an answer to HEAD has no body: use method = \"GET\", or remove it",
         ));
     }
-    let authority = check
-        .host
-        .as_deref()
-        .map(str::parse::<hyper::http::uri::Authority>);
-    if check.version == HttpVersion::Http2 && authority.is_some_and(|authority| authority.is_err()) {
-        return Err(Invalid::field(
-            "host",
-            "HTTP/2 cannot send this: write it like \"www.example.com\"",
-        ));
+    tls(check.tls.as_ref())?;
+    name_in_tls(check)
+}
+
+/// Without a `server_name` it is the host that is asked for.
+fn name_in_tls(check: &HttpCheck) -> Result<(), Invalid> {
+    let is_named = check.tls.as_ref().is_none_or(|tls| tls.server_name.is_some());
+    let Some(host) = check.host.as_deref().filter(|_| !is_named) else {
+        return Ok(());
+    };
+    if ServerName::try_from(host_name(host)).is_ok() {
+        return Ok(());
     }
-    tls(check.tls.as_ref())
+    let problem = format!(
+        "{} cannot be the name of a server in TLS: set server_name beside it",
+        quoted(host)
+    );
+    Err(Invalid::field("host", problem))
 }
 
 fn pattern(pattern: Option<&Pattern>, text: &'static str, regex: &'static str) -> Result<(), Invalid> {
@@ -148,7 +154,7 @@ fn pattern(pattern: Option<&Pattern>, text: &'static str, regex: &'static str) -
 fn tls(tls: Option<&TlsSpec>) -> Result<(), Invalid> {
     let Some(tls) = tls else { return Ok(()) };
     if let Some(name) = &tls.server_name
-        && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        && ServerName::try_from(name.as_str()).is_err()
     {
         let problem = format!(
             "{} is no name of a server: write it like \"www.example.com\"",
@@ -237,12 +243,17 @@ fn dns(check: &DnsCheck) -> Result<(), Invalid> {
     }
 }
 
-/// A type of record that can be asked for.
+/// A type of record that can be asked for in one datagram: not a transfer, nor what stands beside a question (RFC 6895 §3.1).
 #[must_use]
 pub fn record_type(name: &str) -> Option<RecordType> {
+    let is_other = |kind: &RecordType| {
+        use RecordType::{AXFR, IXFR, OPT, TSIG, Unknown, ZERO};
+        matches!(kind, AXFR | IXFR | OPT | TSIG | ZERO | Unknown(_))
+    };
     RecordType::from_str(name)
         .ok()
         .filter(|kind| !kind.is_dnssec() || *kind == RecordType::DNSKEY)
+        .filter(|kind| !is_other(kind))
 }
 
 #[must_use]
@@ -275,11 +286,13 @@ fn words(command: &[String]) -> Result<(), String> {
     let Some(program) = command.first() else {
         return Err("is empty: give the program and its arguments".to_owned());
     };
-    if command.len() > ARGUMENTS
-        || command
-            .iter()
-            .any(|argument| argument.len() > 4096 || argument.contains('\0'))
-    {
+    if let Some(argument) = command.iter().find(|argument| argument.contains('\0')) {
+        return Err(format!(
+            "{} has a zero byte, which no argument can have: remove it",
+            quoted(argument)
+        ));
+    }
+    if command.len() > ARGUMENTS || command.iter().any(|argument| argument.len() > 4096) {
         return Err(format!(
             "it is too long: use at most {ARGUMENTS} arguments of at most 4096 bytes, or a script"
         ));

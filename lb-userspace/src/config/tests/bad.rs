@@ -92,7 +92,7 @@ const FILES: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     (
         "weight = 3",
-        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `on_down`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `health`, `backend`"#,
+        r#"6: service "web": weight: unknown field: use one of `name`, `vip`, `algorithm`, `source_prefix`, `replicas`, `load_factor`, `need`, `on_full`, `on_down`, `withdraw`, `udp`, `one_packet`, `drain_timeout`, `mode`, `mtu`, `fragments`, `checksum`, `quic`, `affinity`, `new_flows`, `new_flows_per_source`, `check`, `health`, `backend`"#,
     ),
     (
         "[[service.backend]]\naddress = '10.0.0.2'\nwieght = 3",
@@ -140,7 +140,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[service.check]\ntype = 'http'\nstatus = 1000",
-        r#"8: service "web", check: status: "1000" is not a status or a range of them: use 100 to 599, like 200 or "200-399""#,
+        r#"8: service "web", check: status: "1000" is not a status or a range of them: use 200 to 599, like 200 or "200-399""#,
     ),
     (
         "check = { type = 'http', path = 'x' }",
@@ -264,7 +264,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[service.check]\ntype = 'tcp'\nport = 81\nvia = 'dataplane'",
-        r#"9: service "web", check: via: such a probe goes to the VIP's own port: remove port, or use via = "direct""#,
+        r#"9: service "web", check: via: such a probe goes to a VIP, and none of the service serves port 81 by tcp: use one that is served, leave port out, or use via = "direct""#,
     ),
     (
         "[service.check]\ntype = 'icmp'\nvia = 'dataplane'",
@@ -288,7 +288,99 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[service.check]\ntype = 'http'\nhost = 'a b'",
-        r#"8: service "web", check: host: "a b" is not a host: write it like "www.example.com""#,
+        r#"8: service "web", check: host: "a b" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'user@example.com'",
+        r#"8: service "web", check: host: "user@example.com" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'user@exa?mple#x'",
+        r#"8: service "web", check: host: "user@exa?mple#x" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a:b:c'",
+        r#"8: service "web", check: host: "a:b:c" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a:'",
+        r#"8: service "web", check: host: "a:" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a:+80'",
+        r#"8: service "web", check: host: "a:+80" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a:65536'",
+        r#"8: service "web", check: host: "a:65536" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = 'a/b'",
+        r#"8: service "web", check: host: "a/b" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = '2001:db8::1'",
+        r#"8: service "web", check: host: "2001:db8::1" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = '[2001:db8::1'",
+        r#"8: service "web", check: host: "[2001:db8::1" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = '[a]:80'",
+        r#"8: service "web", check: host: "[a]:80" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nhost = ':80'",
+        r#"8: service "web", check: host: ":80" is not a host: write it like "www.example.com" or "[2001:db8::1]:8080""#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nhost = 'a..b'",
+        r#"8: service "web", check: host: "a..b" cannot be the name of a server in TLS: set server_name beside it"#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nhost = '*.example.com'",
+        r#"8: service "web", check: host: "*.example.com" cannot be the name of a server in TLS: set server_name beside it"#,
+    ),
+    (
+        "[service.check]\ntype = 'https'\nhost = '-x_.example.com:8443'",
+        r#"8: service "web", check: host: "-x_.example.com:8443" cannot be the name of a server in TLS: set server_name beside it"#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nrecord = 'AXFR'",
+        r#"10: service "web", check: record: "AXFR" is no type of record: use one like A, AAAA, SOA or NS"#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nrecord = 'IXFR'",
+        r#"10: service "web", check: record: "IXFR" is no type of record: use one like A, AAAA, SOA or NS"#,
+    ),
+    (
+        "[service.check]\ntype = 'dns'\nport = 53\nquery = 'a.b'\nrecord = 'OPT'",
+        r#"10: service "web", check: record: "OPT" is no type of record: use one like A, AAAA, SOA or NS"#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nstatus = '100'",
+        r#"8: service "web", check: status: "100" is not a status or a range of them: use 200 to 599, like 200 or "200-399""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nstatus = '100-399'",
+        r#"8: service "web", check: status: "100-399" is not a status or a range of them: use 200 to 599, like 200 or "200-399""#,
+    ),
+    (
+        "[service.check]\ntype = 'http'\nstatus = '+200'",
+        r#"8: service "web", check: status: "+200" is not a status or a range of them: use 200 to 599, like 200 or "200-399""#,
+    ),
+    (
+        "[service.check]\ntype = 'tcp'\nphi = '8'",
+        r#"8: service "web", check: phi: string "8" does not fit here: use a number from 1 to 16"#,
+    ),
+    (
+        "[service.check]\ntype = 'exec'\ncommand = ['/bin/true', \"a\\u0000b\"]",
+        r#"8: service "web", check: command: "a\0b" has a zero byte, which no argument can have: remove it"#,
+    ),
+    (
+        "[[service]]\nname = 'b'\nvip = '192.0.2.11:80/sctp'\nmode = 'dsr'\n[service.check]\ntype = 'tcp'\n[[service.backend]]\naddress='10.0.0.2'",
+        r#"10: service "b", check: port: a probe by TCP says nothing of a port of SCTP: give the port to probe"#,
     ),
     (
         "[service.check]\ntype = 'http'\nbody = ''",
@@ -396,7 +488,7 @@ const SERVICES: &[(&str, &str)] = &[
     ),
     (
         "[[service]]\nname = 'b'\nvip = '192.0.2.11:53/udp'\n[service.check]\ntype = 'tcp'\n[[service.backend]]\naddress='10.0.0.2'\nport=53",
-        r#"9: service "b", check: port: a probe by TCP says nothing of a UDP port: give the port to probe"#,
+        r#"9: service "b", check: port: a probe by TCP says nothing of a port of UDP: give the port to probe"#,
     ),
     (
         "[limits]\nservices = 1\n[[service]]\nname = 'b'\nvip = '192.0.2.11:53/udp'",

@@ -46,6 +46,10 @@ const CASES: &[(&str, &str)] = &[
         r#"6: service "web": on_down: `reject` is unknown: use one of `drop`, `reset`, `pass`"#,
     ),
     (
+        "on_down = 'pass'\nwithdraw = true",
+        r#"7: service "web": withdraw: with on_down = "pass" this host serves in the backends' place, and gets no packet without a route: remove one of them"#,
+    ),
+    (
         "[[service]]\nname = 'b'\nvip = '192.0.2.11:9/sctp'\nmode = 'dsr'\non_down = 'reset'",
         r#"10: service "b": on_down: sctp is not refused: use "drop" or "pass""#,
     ),
@@ -214,7 +218,7 @@ fn an_order_has_as_many_backends_as_are_looked_at() {
 /// What comes after the first five lines of [`web`], and is right.
 const FINE: &[&str] = &[
     "algorithm = 'source'\nsource_prefix = [24, 64]\n[service.affinity]\ntimeout = '5m'\nprefix = [24, 64]",
-    "algorithm = 'bounded'\nload_factor = 2\nneed = 3\non_full = 'spill'\non_down = 'reset'\ndrain_timeout = '0s'",
+    "algorithm = 'bounded'\nload_factor = 2\nneed = 3\non_full = 'spill'\non_down = 'reset'\nwithdraw = true\ndrain_timeout = '0s'",
     "algorithm = 'first'\n[service.new_flows]\nper_second = 100\n[service.new_flows_per_source]\nper_second = 5\nburst = 50\n\
      prefix = [24, 64]\n[[service.backend]]\naddress = '10.0.0.2'\nmax_connections = 100\n[[service.backend]]\n\
      address = '10.0.0.3'\npriority = 255\nstate = 'maintenance'",

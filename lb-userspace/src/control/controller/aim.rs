@@ -9,35 +9,46 @@ use lb_common::flow::Protocol;
 
 use super::{CheckKey, Controller};
 use crate::{
-    config::{BackendSpec, CheckSpec, Network, ServiceSpec, Vip},
+    config::{BackendSpec, CheckSpec, Network, ServiceSpec},
     datapath::Datapath,
-    health::{Way, through::Through},
+    health::{Course, ProbeError, Way, through::Through},
 };
 
 /// Where a check's probes go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Aim {
-    Direct,
-    Through(Way),
-    /// By the data path, and this host has no address yet that the backend could answer.
+    To(Course),
+    /// By the data path, and the way has not been looked up yet.
     Unknown,
 }
 
 impl Aim {
-    pub(super) const fn way(&self) -> Option<&Way> {
+    const fn way(&self) -> Option<&Way> {
         match self {
-            Self::Through(way) => Some(way),
-            Self::Direct | Self::Unknown => None,
+            Self::To(course) => course.way(),
+            Self::Unknown => None,
         }
     }
-}
 
-impl PartialEq for Aim {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Direct, Self::Direct) | (Self::Unknown, Self::Unknown) => true,
-            (Self::Through(one), Self::Through(other)) => one.is_same(other),
-            _ => false,
+    pub(super) const fn is_direct(&self) -> bool {
+        matches!(self, Self::To(Course::Direct))
+    }
+
+    /// Where a probe goes that is made now.
+    pub(super) fn course(&self) -> Course {
+        match self {
+            Self::To(course) => course.clone(),
+            Self::Unknown => Course::Nowhere(ProbeError::ours(
+                "the way to the backend has not been looked up yet: try again",
+            )),
+        }
+    }
+
+    /// Whether probes that go this way have to go by another aim. A way that is lost for a moment is no reason to stop asking.
+    pub(super) fn gives_way_to(&self, new: &Self) -> bool {
+        match (self, new) {
+            (_, Self::Unknown) | (Self::To(Course::Through(_)), Self::To(Course::Nowhere(_))) => false,
+            (old, new) => old != new,
         }
     }
 }
@@ -53,15 +64,15 @@ impl<D: Datapath> Controller<D> {
     ) -> Aim {
         let vip = service.check_vip(check);
         let Some((vip, path)) = vip.zip(self.outlets.path.as_ref()) else {
-            return Aim::Direct;
+            return Aim::To(Course::Direct);
         };
         let mode = service.mode.forward();
-        let vip = asked(vip);
-        let found = self
-            .source(backend, vip.ip())
-            .zip(self.ids.service(&service.name));
-        let Some((source, service)) = found else {
+        let Some(service) = self.ids.service(&service.name) else {
             return Aim::Unknown;
+        };
+        let source = match self.source(backend, vip.ip()) {
+            Ok(source) => source,
+            Err(aim) => return aim,
         };
         let server = if mode.translates() {
             SocketAddr::new(backend.address, backend.port.unwrap_or(vip.port()))
@@ -77,22 +88,33 @@ impl<D: Datapath> Controller<D> {
             server,
             source,
         };
-        Aim::Through(Way {
+        Aim::To(Course::Through(Way {
             path: path.clone(),
             via,
             mode,
-        })
+        }))
     }
 
-    /// The address of this host, of the VIP's family, that a backend answers.
-    fn source(&self, backend: &BackendSpec, vip: IpAddr) -> Option<IpAddr> {
-        let way = self.hops.get(backend.address)?;
+    /// The address of this host, of the VIP's family, that a backend answers; else the aim of its checks without one.
+    fn source(&self, backend: &BackendSpec, vip: IpAddr) -> Result<IpAddr, Aim> {
+        let nowhere = |error| Aim::To(Course::Nowhere(error));
+        let Some(way) = self.hops.get(backend.address) else {
+            let lost = self.hops.lost(backend.address);
+            let silence = lost.map(|reason| ProbeError::silence(format!("no way to it: {reason}")));
+            return Err(silence.map_or(Aim::Unknown, nowhere));
+        };
         let ours = [way.source, self.outlets.own.v4, self.outlets.own.v6];
         let mut ours = ours
             .into_iter()
             .filter(|address| !address.is_none())
             .map(IpAddr::from);
-        ours.find(|address| address.is_ipv4() == vip.is_ipv4() && !self.is_vip(*address))
+        let found = ours.find(|address| address.is_ipv4() == vip.is_ipv4() && !self.is_vip(*address));
+        found.ok_or_else(|| {
+            let family = if vip.is_ipv4() { "IPv4" } else { "IPv6" };
+            nowhere(ProbeError::ours(format!(
+                "this host has no {family} address of its own that the backend could answer: give it one, and start the agent anew"
+            )))
+        })
     }
 
     /// Whether packets for an address are for services, before they could be for a probe.
@@ -115,10 +137,4 @@ impl<D: Datapath> Controller<D> {
             .values()
             .any(|one| one.aims.iter().any(|aim| aim.way().is_some()))
     }
-}
-
-/// What is asked of a VIP that may have many addresses and ports: the first of each.
-fn asked(vip: &Vip) -> SocketAddr {
-    let (first, _) = vip.ports.bounds();
-    SocketAddr::new(vip.network.base(), first.max(1))
 }

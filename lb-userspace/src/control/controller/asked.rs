@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use super::{CheckKey, Controller, Question, Watched};
 use crate::{
     api::protocol::{self, BackendChecks, Check, CheckResult},
-    config::{BackendSpec, CheckKind, ServiceSpec},
+    config::{BackendSpec, CheckKind, ServiceSpec, Via},
     control::{change::Refusal, ids::Granted},
     datapath::Datapath,
     health::{Health, Monitor, Who, Wish},
@@ -48,7 +49,7 @@ impl<D: Datapath> Controller<D> {
                     weight_now: self.weight_now(backend, granted),
                     wish: Some(watched.case.wish().clone()).filter(|wish| *wish != Wish::default()),
                     kept_in_panic: self.is_kept(&service.name, granted),
-                    checks: checks(watched, now),
+                    checks: self.told_checks(watched, now),
                 })
             })
             .collect();
@@ -98,6 +99,22 @@ impl<D: Datapath> Controller<D> {
         kept.into_iter().collect()
     }
 
+    /// Checks that cannot be made, by service, type and reason: the backends.
+    pub(in crate::control) fn unprobed(&self) -> BTreeMap<(&str, &str, &str), Vec<&str>> {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for watched in self.watched.values() {
+            for (spec, monitor) in watched.specs.iter().zip(watched.case.checks()) {
+                let Some(unprobed) = monitor.unprobed() else {
+                    continue;
+                };
+                let Who { service, backend } = &watched.who;
+                let key = (service.as_str(), spec.kind.name(), unprobed.reason.as_str());
+                found.entry(key).or_default().push(backend.as_str());
+            }
+        }
+        found
+    }
+
     /// Backends that are held down, with for how long still, and how often they have failed lately.
     pub(in crate::control) fn held(&self, now: Instant) -> Vec<(&Who, Duration, u32)> {
         let held = self.watched.values().filter_map(|watched| {
@@ -122,15 +139,48 @@ impl<D: Datapath> Controller<D> {
             .map(|(_, _, granted)| granted);
         let watched = granted.and_then(|granted| self.watched(granted));
         let watched = watched.ok_or_else(|| Refusal::NoCheck(service.to_owned(), backend.to_owned()))?;
-        let both = watched.specs.iter().zip(&watched.targets).zip(&watched.aims);
-        Ok(both
-            .map(|((spec, target), aim)| Question {
-                spec: spec.clone(),
-                target: *target,
-                who: watched.who.clone(),
-                way: aim.way().cloned(),
-            })
-            .collect())
+        let questions = (0..watched.specs.len()).map(|check| Question {
+            spec: watched.specs[check].clone(),
+            target: watched.targets[check],
+            asks: self.asks(watched, check),
+            who: watched.who.clone(),
+            course: watched.aims[check].course(),
+        });
+        Ok(questions.collect())
+    }
+
+    /// The VIP that a check asks, or will ask, by the data path; `None` where it goes straight to its target.
+    fn asks(&self, watched: &Watched, check: usize) -> Option<SocketAddr> {
+        if watched.aims.get(check)?.is_direct() {
+            return None;
+        }
+        let service = self.served.services.get(watched.place.0)?;
+        service.check_vip(watched.specs.get(check)?)
+    }
+
+    fn told_checks(&self, watched: &Watched, now: Instant) -> Vec<Check> {
+        let all = watched.specs.iter().zip(&watched.targets);
+        let all = all.zip(watched.case.checks()).enumerate();
+        all.map(|(at, ((spec, target), monitor))| {
+            let vip = self.asks(watched, at);
+            Check {
+                kind: spec.kind.name().to_owned(),
+                target: where_to(&spec.kind, &vip.unwrap_or(*target)),
+                via: via(vip),
+                how: spec.told(vip.is_some()),
+                health: health(monitor.health()),
+                streak: monitor.streak(),
+                needed: monitor.needed(),
+                suspicion: monitor.suspicion(now).map(|phi| (phi * 100.0).round() / 100.0),
+                hurries: spec.fast_interval.is_some() && monitor.is_changing(),
+                last: result(monitor, now),
+                unprobed: monitor.unprobed().map(|one| protocol::Unprobed {
+                    seconds: now.saturating_duration_since(one.since).as_secs(),
+                    reason: one.reason.clone(),
+                }),
+            }
+        })
+        .collect()
     }
 
     /// Whether it is probed, and what it is called.
@@ -151,33 +201,23 @@ fn health(health: Health) -> protocol::Health {
     }
 }
 
-fn checks(watched: &Watched, now: Instant) -> Vec<Check> {
-    let all = watched
-        .specs
-        .iter()
-        .zip(&watched.targets)
-        .zip(watched.case.checks());
-    all.map(|((spec, target), monitor)| Check {
-        kind: spec.kind.name().to_owned(),
-        target: where_to(&spec.kind, target),
-        how: spec.to_string(),
-        health: health(monitor.health()),
-        streak: monitor.streak(),
-        needed: monitor.needed(),
-        suspicion: monitor.suspicion(now).map(|phi| (phi * 100.0).round() / 100.0),
-        hurries: spec.fast_interval.is_some() && monitor.is_changing(),
-        last: result(monitor, now),
-    })
-    .collect()
-}
-
-/// Where a check probes.
+/// What a check asks.
 #[must_use]
-pub fn where_to(kind: &CheckKind, target: &std::net::SocketAddr) -> String {
+pub fn where_to(kind: &CheckKind, target: &SocketAddr) -> String {
     if kind.has_port() {
         target.to_string()
     } else {
         target.ip().to_string()
+    }
+}
+
+/// How it is asked: by the data path, where that is a VIP.
+#[must_use]
+pub const fn via(vip: Option<SocketAddr>) -> Via {
+    if vip.is_some() {
+        Via::Dataplane
+    } else {
+        Via::Direct
     }
 }
 

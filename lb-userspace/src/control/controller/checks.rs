@@ -19,7 +19,7 @@ use crate::{
         pool::Standing,
     },
     datapath::Datapath,
-    health::{Case, Health, Observation, ProbeError, Turn, Way, Who},
+    health::{Case, Course, Health, Observation, ProbeError, Turn, Who},
 };
 
 /// A check belongs to one backend under one generation of its id, so that a late result is never another backend's.
@@ -34,8 +34,9 @@ pub struct Question {
     pub spec: CheckSpec,
     pub target: SocketAddr,
     pub who: Who,
-    /// By the data path, to its VIP.
-    pub way: Option<Way>,
+    /// The VIP that is asked, by the data path; `None` where it goes straight to the target.
+    pub asks: Option<SocketAddr>,
+    pub course: Course,
 }
 
 impl<D: Datapath> Controller<D> {
@@ -134,6 +135,14 @@ impl<D: Datapath> Controller<D> {
         let Some(spec) = watched.specs.get(check) else {
             return false;
         };
+        if let Err(error) = result
+            && error.is_ours()
+        {
+            watched.case.miss(check, error, at);
+            self.tell_unprobed(key, check, Some(error));
+            return false;
+        }
+        let was_unprobed = watched.case.checks()[check].unprobed().is_some();
         // What an agent of a backend does not say is not for want of a way to the backend.
         let silent = result.as_ref().is_err_and(ProbeError::is_silence)
             && !matches!(spec.kind, CheckKind::Agent { .. });
@@ -162,6 +171,9 @@ impl<D: Datapath> Controller<D> {
         let place = watched.place.0;
         let looks = look(&watched.case);
         self.recount(key, looked, looks);
+        if was_unprobed {
+            self.tell_unprobed(key, check, None);
+        }
         if let Some(turn) = &turn {
             self.turned(key, turn, Some((kind, at)));
         }
@@ -225,6 +237,40 @@ impl<D: Datapath> Controller<D> {
             tell(Level::Warn, "held down", What::Held, &reason);
         }
         self.doubt(watched.place.0);
+    }
+
+    /// Tells that a check cannot be made, and for want of what, or that it can be again.
+    fn tell_unprobed(&mut self, key: CheckKey, check: usize, error: Option<&ProbeError>) {
+        let Some(watched) = self.watched.get(&key) else {
+            return;
+        };
+        let Who { service, backend } = &watched.who;
+        let kind = watched.specs[check].kind.name();
+        let (event, level, reason, said) = match error {
+            Some(error) => {
+                let reason = format!("it stays as it is: {error}");
+                let said = format!("cannot be probed by {kind}, {reason}");
+                (What::Unprobed, Level::Warn, reason, said)
+            }
+            None => {
+                let reason = "its check can be made again".to_owned();
+                (
+                    What::Probed,
+                    Level::Info,
+                    reason,
+                    format!("is probed by {kind} again"),
+                )
+            }
+        };
+        let news = News {
+            event,
+            service: Some(service),
+            backend: Some(backend),
+            check: Some(kind),
+            reason,
+        };
+        self.untold
+            .add(level, format!("backend {service}/{backend} {said}"), &news);
     }
 
     /// Takes in that a backend's agent wishes something else.

@@ -144,8 +144,7 @@ impl<D: Datapath> Controller<D> {
     fn aim(&self, watched: &mut Watched, key: CheckKey, service: &ServiceSpec, backend: &BackendSpec) {
         for check in 0..watched.specs.len() {
             let aim = self.aim_of(key, service, backend, &watched.specs[check]);
-            if aim == Aim::Unknown || aim == watched.aims[check] {
-                // A way that is lost for a moment is no reason to stop asking.
+            if !watched.aims[check].gives_way_to(&aim) {
                 continue;
             }
             let job = Job {
@@ -154,7 +153,7 @@ impl<D: Datapath> Controller<D> {
                 spec: watched.specs[check].clone(),
                 target: watched.targets[check],
                 who: watched.who.clone(),
-                way: aim.way().cloned(),
+                course: aim.course(),
                 stalls: self.stalls.clone(),
             };
             let running = health::spawn(job, self.outlets.observations.clone());

@@ -49,6 +49,10 @@ pub enum What {
     Wish,
     /// Something speaks against a backend: it is probed at once.
     Suspect,
+    /// A check of a backend cannot be made for want of something here: nothing is found out.
+    Unprobed,
+    /// It can be again.
+    Probed,
     /// Too much of a service's pool fails at once: whoever has not refused is kept.
     Panic,
     /// A pool is out of panic.
@@ -69,6 +73,8 @@ impl What {
             Self::Held => "held",
             Self::Wish => "wish",
             Self::Suspect => "suspect",
+            Self::Unprobed => "unprobed",
+            Self::Probed => "probed",
             Self::Panic => "panic",
             Self::Calm => "calm",
             Self::Started => "started",

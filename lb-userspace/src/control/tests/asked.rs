@@ -1,7 +1,11 @@
 //! What the controller says of checks when asked.
 
 use super::{lookups::node, *};
-use crate::control::{change::Refusal, clock, events::What};
+use crate::{
+    config::{Mode, Via},
+    control::{change::Refusal, clock, events::What},
+    health::{self, through::Path},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,16 @@ async fn a_weight_that_grows_stands_beside_the_one_that_is_set() {
     assert_eq!(weights(&controller), (set, set));
 }
 
+/// The warnings that are about this.
+fn warned(controller: &Controller<MemoryDatapath>, of: &str) -> Vec<String> {
+    let status = controller.status(&node()).unwrap();
+    status
+        .warnings
+        .into_iter()
+        .filter(|line| line.contains(of))
+        .collect()
+}
+
 #[tokio::test]
 async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     let rig = Rig::new();
@@ -80,15 +94,6 @@ async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     web.health.flaps.hold = 30 * SECOND;
     web.health.panic = 60;
     let mut controller = rig.start(MemoryDatapath::default(), &[web]);
-    let warned = |controller: &Controller<MemoryDatapath>, of: &str| {
-        let status = controller.status(&node()).unwrap();
-        let warned: Vec<_> = status
-            .warnings
-            .into_iter()
-            .filter(|line| line.contains(of))
-            .collect();
-        warned
-    };
     for id in [1, 2] {
         results(&mut controller, id, &[true]);
     }
@@ -115,4 +120,131 @@ async fn holds_and_panic_are_warned_of_for_as_long_as_they_last() {
     for what in [What::Up, What::Down, What::Held, What::Panic, What::Calm] {
         assert!(happened.contains(&what), "{what:?}: {happened:?}");
     }
+}
+
+/// One backend that is probed through the data path, and the way to it not looked up yet.
+fn probed_through() -> (Rig, Controller<MemoryDatapath>) {
+    let mut rig = Rig::new();
+    rig.outlets.path = Some(Path::expecting().0);
+    let mut web = checked(service("web", 1, 1));
+    web.mode = Mode::Dsr;
+    web.backends[0].port = None;
+    let controller = rig.start(MemoryDatapath::default(), &[web]);
+    (rig, controller)
+}
+
+/// What a probe finds that is made because somebody asks.
+async fn run(controller: &Controller<MemoryDatapath>) -> Result<Answer, ProbeError> {
+    let question = controller.questions("web", "b1").unwrap().remove(0);
+    health::probe(health::Question {
+        kind: &question.spec.kind,
+        target: question.target,
+        timeout: question.spec.timeout,
+        who: &question.who,
+        course: &question.course,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_vip_is_told_that_is_asked_by_the_data_path() {
+    let (_rig, controller) = probed_through();
+    let told = controller.checks(clock::now()).remove(0).checks.remove(0);
+    assert_eq!((told.target.as_str(), told.via), ("192.0.2.1:80", Via::Dataplane));
+    assert!(told.how.ends_with(", through the data path"), "{}", told.how);
+    let question = controller.questions("web", "b1").unwrap().remove(0);
+    assert_eq!(question.asks, Some("192.0.2.1:80".parse().unwrap()));
+    assert_eq!(question.target, "10.0.0.1:80".parse().unwrap());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_another_way_while_the_data_paths_is_not_known() {
+    let (_rig, controller) = probed_through();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_ours(), "{error}");
+    assert!(
+        error.to_string().contains("has not been looked up yet"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn whom_there_is_no_way_to_is_silent() {
+    let (_rig, mut controller) = probed_through();
+    let address = backend(1).address;
+    controller
+        .resolved(address, Err("nobody answers".into()), None)
+        .unwrap();
+    controller.settle().unwrap();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_silence(), "{error}");
+    assert_eq!(error.to_string(), "no way to it: nobody answers");
+    // With a way there has to be an address of ours to go by, whose want is nobody else's failure.
+    controller.resolved(address, Ok(way()), None).unwrap();
+    controller.settle().unwrap();
+    let error = run(&controller).await.unwrap_err();
+    assert!(error.is_ours(), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("no IPv4 address of its own that the backend could answer"),
+        "{error}"
+    );
+    let with_source = Egress {
+        source: IpAddr::from([10, 0, 0, 254]).into(),
+        ..way()
+    };
+    controller.resolved(address, Ok(with_source), None).unwrap();
+    controller.settle().unwrap();
+    let course = controller.questions("web", "b1").unwrap().remove(0).course;
+    let through = course.way().unwrap().via;
+    assert_eq!(
+        (through.vip.to_string(), through.source),
+        ("192.0.2.1:80".to_owned(), IpAddr::from([10, 0, 0, 254]))
+    );
+    // A way that is lost later on is still tried.
+    controller
+        .resolved(address, Err("nobody answers".into()), None)
+        .unwrap();
+    controller.settle().unwrap();
+    let course = controller.questions("web", "b1").unwrap().remove(0).course;
+    assert!(course.way().is_some(), "{course:?}");
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_be_made_is_told_of_and_changes_nothing() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
+    for id in [1, 2] {
+        results(&mut controller, id, &[true]);
+    }
+    let missed = |id, why: &str| Observation {
+        result: Err(ProbeError::ours(why)),
+        at: clock::now(),
+        ..seen((id, 1), false)
+    };
+    clock::advance(5 * SECOND);
+    for id in [1, 2, 1, 2, 1, 2, 1, 2] {
+        controller.observe(&missed(id, "no descriptor")).unwrap();
+    }
+    assert_eq!(states(&controller), [BackendState::Up, BackendState::Up]);
+    let told = controller.checks(clock::now()).remove(0).checks.remove(0);
+    let unprobed = told.unprobed.unwrap();
+    assert_eq!((unprobed.seconds, unprobed.reason.as_str()), (5, "no descriptor"));
+    assert!(told.last.unwrap().passed);
+    let unprobed = "backend web/b1 and 1 more are not probed by tcp, and stay as they are: no descriptor";
+    assert_eq!(warned(&controller, "not probed"), [unprobed]);
+
+    results(&mut controller, 1, &[true]);
+    results(&mut controller, 2, &[true]);
+    assert!(warned(&controller, "not probed").is_empty());
+    let journal = rig.outlets.journal.recent(&Default::default(), None);
+    let told = journal.iter().rev().take(2);
+    assert!(told.into_iter().all(|event| event.event == What::Probed));
+    let unprobed = journal.iter().find(|event| event.event == What::Unprobed);
+    let unprobed = unprobed.unwrap();
+    assert_eq!(
+        (unprobed.check.as_deref(), unprobed.reason.as_str()),
+        (Some("tcp"), "it stays as it is: no descriptor")
+    );
 }

@@ -134,3 +134,33 @@ async fn a_source_of_translated_flows_becomes_no_vip() {
         "node: sources: 192.0.2.1 is a VIP of service \"web\": give the VIP or the source another address"
     );
 }
+
+#[tokio::test]
+async fn a_route_is_to_go_while_nobody_serves_at_its_vip() {
+    let rig = Rig::new();
+    let mut web = checked(spec("web", &["192.0.2.1:80/tcp", "192.0.2.2:80/tcp"], 1));
+    web.withdraw = true;
+    let mut dns = checked(spec("dns", &["192.0.2.2:53/tcp", "192.0.2.3:53/tcp"], 1));
+    dns.backends[0].address = [10, 0, 0, 9].into();
+    let mut controller = rig.start(MemoryDatapath::default(), &[web, dns]);
+    let announced = |controller: &Controller<MemoryDatapath>| {
+        let vips = controller.vips().into_iter();
+        vips.map(|vip| vip.announce).collect::<Vec<_>>()
+    };
+    let key = |controller: &Controller<MemoryDatapath>, name| controller.key_of(name, "b1").unwrap();
+    let (web, dns) = (key(&controller, "web"), key(&controller, "dns"));
+    // Nobody has been heard of. Only where a service withdraws does that matter.
+    assert_eq!(announced(&controller), [false, false, true]);
+    controller.observe(&seen(dns, true)).unwrap();
+    assert_eq!(announced(&controller), [false, true, true]);
+    controller.observe(&seen(web, true)).unwrap();
+    assert_eq!(announced(&controller), [true, true, true]);
+    for _ in 0..3 {
+        controller.observe(&seen(dns, false)).unwrap();
+    }
+    assert_eq!(announced(&controller), [true, true, true]);
+    for _ in 0..3 {
+        controller.observe(&seen(web, false)).unwrap();
+    }
+    assert_eq!(announced(&controller), [false, false, true]);
+}

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Answer, ProbeError, Question, Who, probe};
+use super::{Answer, Course, ProbeError, Question, Who, probe};
 use crate::config::CheckKind;
 
 /// A port of loopback that is free.
@@ -36,7 +36,7 @@ pub async fn ask_for(kind: &CheckKind, target: SocketAddr, timeout: Duration) ->
         target,
         timeout,
         who: &who,
-        way: None,
+        course: &Course::Direct,
     };
     probe(question).await
 }

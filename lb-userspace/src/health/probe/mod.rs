@@ -27,7 +27,7 @@ use std::{net::SocketAddr, time::Duration};
 
 pub use error::ProbeError;
 pub use hold::Held;
-pub use target::{Door, Target, Way};
+pub use target::{Course, Door, Target, Way};
 pub use wish::{Stand, Wish};
 
 use crate::config::CheckKind;
@@ -40,8 +40,7 @@ pub struct Question<'a> {
     /// How long the whole may take.
     pub timeout: Duration,
     pub who: &'a Who,
-    /// By the data path, to its VIP; else straight to the target.
-    pub way: Option<&'a Way>,
+    pub course: &'a Course,
 }
 
 /// Whose backend it is, by name.
@@ -76,8 +75,10 @@ impl Answer {
 /// # Errors
 /// When it is not, or could not be asked; [`ProbeError`] tells which.
 pub async fn probe(question: Question<'_>) -> Result<Answer, ProbeError> {
-    let Some(way) = question.way else {
-        return in_time(question, question.target.into()).await;
+    let way = match question.course {
+        Course::Direct => return in_time(question, question.target.into()).await,
+        Course::Through(way) => way,
+        Course::Nowhere(error) => return Err(error.clone()),
     };
     let door = Door::open(way).await?;
     let answer = in_time(question, Target::through(&door)).await;

@@ -35,6 +35,38 @@ impl std::fmt::Debug for Way {
     }
 }
 
+/// Where the probes of a check go.
+#[derive(Clone, Debug)]
+pub enum Course {
+    /// Straight to the backend's address.
+    Direct,
+    /// To the VIP, by the data path.
+    Through(Way),
+    /// There is no way, for this reason: each probe fails by it.
+    Nowhere(ProbeError),
+}
+
+impl Course {
+    #[must_use]
+    pub const fn way(&self) -> Option<&Way> {
+        match self {
+            Self::Through(way) => Some(way),
+            Self::Direct | Self::Nowhere(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Course {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Direct, Self::Direct) => true,
+            (Self::Through(one), Self::Through(other)) => one.is_same(other),
+            (Self::Nowhere(one), Self::Nowhere(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 /// Where one probe's packets go.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::ProbeError;
-use crate::config::{HttpVersion, TlsSpec};
+use crate::config::{HttpVersion, TlsSpec, host_name};
 pub use words::after_handshake;
 
 /// All that a handshake needs of this host; there is no connection yet.
@@ -72,19 +72,9 @@ fn server_name(
     host: Option<&str>,
     address: IpAddr,
 ) -> Result<ServerName<'static>, ProbeError> {
-    let Some(name) = spec.server_name.as_deref().or(host.map(without_port)) else {
+    let Some(name) = spec.server_name.as_deref().or(host.map(host_name)) else {
         return Ok(ServerName::from(address.to_canonical()));
     };
     ServerName::try_from(name.to_owned())
         .map_err(|_| ProbeError::ours(format!("{name:?} cannot be a name in TLS: set server_name")))
-}
-
-fn without_port(host: &str) -> &str {
-    if let Some(address) = host.strip_prefix('[') {
-        return address.split(']').next().unwrap_or(address);
-    }
-    match host.split_once(':') {
-        Some((name, port)) if !port.contains(':') => name,
-        _ => host,
-    }
 }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use crate::{config::Admin, output::excerpt};
 
-/// Most percent of its weight that a backend may ask for, as in HAProxy.
-const WEIGHT_MAX: u16 = 256;
+/// Most percent of its weight that count, as in HAProxy: what comes of them is bounded elsewhere.
+const PERCENT_MAX: u16 = 25_600;
 
 /// What a backend wishes for itself. What it does not say stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -93,19 +93,26 @@ impl Wish {
     }
 }
 
+/// However much more it is than what counts.
 fn percent_of(percent: &str) -> Result<u16, String> {
-    number(percent)
-        .filter(|percent| *percent <= WEIGHT_MAX)
-        .ok_or_else(|| {
-            let percent = shown(percent);
-            format!("\"{percent}%\" is no weight: use 0% to {WEIGHT_MAX}%")
-        })
+    if !is_number(percent) {
+        let percent = shown(percent);
+        return Err(format!(
+            "\"{percent}%\" is no weight: use a whole number and %, like 75%"
+        ));
+    }
+    Ok(percent
+        .parse()
+        .map_or(PERCENT_MAX, |percent| PERCENT_MAX.min(percent)))
+}
+
+fn number<T: FromStr>(digits: &str) -> Option<T> {
+    is_number(digits).then(|| digits.parse().ok()).flatten()
 }
 
 /// Digits alone: without a sign, which the standard library would take.
-fn number<T: FromStr>(digits: &str) -> Option<T> {
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten()
+fn is_number(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_between(char: char) -> bool {
@@ -245,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn a_percentage_may_be_as_large_as_its_agent_likes() {
+        for (line, percent) in [
+            ("300%", 300),
+            ("25600%", 25_600),
+            ("25601%", 25_600),
+            ("65536%", 25_600),
+            ("99999999999999999999% up", 25_600),
+        ] {
+            assert_eq!(wish(line).weight, Some(percent), "{line}");
+        }
+    }
+
+    #[test]
     fn a_reason_stands_behind_a_sharp_or_behind_down() {
         for line in [
             "down#disk full",
@@ -265,8 +285,7 @@ mod tests {
         for (line, named) in [
             ("sideways", "\"sideways\""),
             ("up sideways", "\"sideways\""),
-            ("257%", "\"257%\""),
-            ("99999999999%", "\"99999999999%\""),
+            ("-5%", "\"-5%\""),
             ("+5%", "\"+5%\""),
             ("%", "\"%\""),
             ("maxconn:", "\"maxconn:\""),

@@ -133,7 +133,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::{
-        super::{Who, backend::*},
+        super::{Course, Who, backend::*},
         *,
     };
     use crate::config::CheckKind;
@@ -263,7 +263,7 @@ mod tests {
                 target: "127.0.0.1:1".parse().unwrap(),
                 timeout: time,
                 who: &Who::default(),
-                way: None,
+                course: &Course::Direct,
             };
             let mut so_far = None;
             match timeout(time, run(question, command, turns, &mut so_far)).await {

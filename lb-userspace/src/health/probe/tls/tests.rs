@@ -225,7 +225,7 @@ fn a_host_is_a_name_without_its_port() {
         ("[2001:db8::1]", "2001:db8::1"),
         ("2001:db8::1", "2001:db8::1"),
     ] {
-        assert_eq!(without_port(host), name);
+        assert_eq!(host_name(host), name);
         assert!(ServerName::try_from(name).is_ok(), "{name}");
     }
 }
