@@ -250,7 +250,7 @@ mod tests {
         );
         assert_eq!(
             ServiceChange::fields(),
-            "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, udp, drain_timeout, affinity, \
+            "algorithm, source_prefix, replicas, load_factor, need, on_full, on_down, withdraw, udp, drain_timeout, affinity, \
              new_flows, new_flows_per_source, check or health"
         );
     }
