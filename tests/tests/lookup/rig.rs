@@ -38,6 +38,7 @@ use xlb::{
         sweep::Sweep,
         written_table::WrittenTable,
     },
+    health::results,
 };
 use xlb_tests::scope::Scope;
 
@@ -80,7 +81,7 @@ impl Rig {
         let pins = Pins::take(&scope.pin_dir().join("lookup"))?;
         let mut ebpf = load::load(&pins, &settings())?;
         let datapath = BpfDatapath::new(&mut ebpf)?;
-        let (observed, observations) = mpsc::channel(8);
+        let (observed, observations) = results::channel(8);
         let (lifetimes, lasting) = watch::channel(BTreeMap::new());
         let outlets = Outlets {
             observations: observed,
@@ -111,7 +112,7 @@ impl Rig {
                 nics: Vec::new(),
                 interfaces: BTreeMap::new(),
             },
-            records: Records::open(&pins)?,
+            records: Records::open(&pins, HASH_KEY)?,
             loads: WrittenTable::open(&pins)?,
             outcomes: outcomes.try_into()?,
             replies: Map::LruHashMap(MapData::from_pin(pins.map(REPLIES))?).try_into()?,
