@@ -2,7 +2,7 @@
 //! logic that needs no kernel and is tested here.
 //!
 //! Reading order: [`addr`] and [`flow`] (what a packet is known by), [`service`], [`backend`] and [`next_hop`] (where it
-//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`], [`line`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`sign`] (what clients suffer), [`checksum`] and [`hash`]
+//! goes), [`board`] (what every packet asks first), [`slot`] and [`pick`] (who gets it), [`conn`], [`mod@line`] and [`written`] (what is remembered of it), [`outcome`] and [`traffic`] (how it is counted), [`sign`] (what clients suffer), [`checksum`] and [`hash`]
 //! (arithmetic), [`probe`] (probes through the data path), [`decap`] (the other end of tunnels), [`settings`], [`limits`] and [`maps`] (load-time settings, sizes and names).
 //!
 //! Byte order: addresses and ports are kept as they stand in the packet (network order); all other integers are native.
