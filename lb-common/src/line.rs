@@ -47,18 +47,18 @@ map_struct! {
 const _: () = assert!(size_of::<Line>() == WORDS * size_of::<u64>());
 
 impl Line {
-    /// The line of a flow whose entry has just been looked at, if it is one of those that have lines: with both sides heard, so that a
-    /// flood has none.
+    /// The line of a flow whose entry has just been looked at. Connections of which not both sides have been heard have none that is believed, so
+    /// that a flood of SYNs, and those that end have none.
     #[must_use]
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "services have ids of 16 bits")]
-    pub const fn new(hash: u64, flow: &Flow, hop: u32, now: u64, timeouts: &Timeouts) -> Option<Self> {
+    pub const fn new(hash: u64, flow: &Flow, hop: u32, now: u64, timeouts: &Timeouts) -> Self {
         let silence = match flow.state() {
             FlowState::Established => timeouts.established,
             FlowState::Udp => timeouts.udp,
-            _ => return None,
+            _ => 0,
         } / PART;
-        let line = Self {
+        Self {
             hash,
             seal: 0,
             until: now + if silence < BELIEF { silence } else { BELIEF },
@@ -69,11 +69,25 @@ impl Line {
             source_port: flow.source_port,
             service: flow.service as u16,
             hop,
-        };
-        Some(Self {
-            seal: line.seal_of(),
-            ..line
-        })
+        }
+        .sealed()
+    }
+
+    #[inline(always)]
+    const fn sealed(self) -> Self {
+        Self {
+            seal: self.seal_of(),
+            ..self
+        }
+    }
+
+    /// Whether the entry still says what the line was made of.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_still(&self, flow: &Flow) -> bool {
+        matches!(flow.state(), FlowState::Established | FlowState::Udp)
+            && self.backend == flow.backend
+            && self.generation == flow.generation
     }
 
     /// Whether it is that of the flow with this hash, and whole.
@@ -138,7 +152,7 @@ mod tests {
         }
     }
 
-    fn line(state: FlowState) -> Option<Line> {
+    fn line(state: FlowState) -> Line {
         Line::new(77, &flow(state), 6, 1_000, &TIMEOUTS)
     }
 
@@ -146,19 +160,21 @@ mod tests {
     fn only_flows_of_two_sides_have_lines() {
         for &state in FlowState::ALL {
             let has = matches!(state, FlowState::Established | FlowState::Udp);
-            assert_eq!(line(state).is_some(), has, "{state:?}");
+            assert_eq!(line(state).until > 1_000, has, "{state:?}");
+            let line = line(FlowState::Established);
+            assert_eq!(line.is_still(&flow(state)), has, "{state:?}");
         }
     }
 
     #[test]
     fn a_line_is_believed_for_a_part_of_the_flows_timeout() {
-        assert_eq!(line(FlowState::Udp).unwrap().until, 1_100);
-        assert_eq!(line(FlowState::Established).unwrap().until, 1_000 + BELIEF);
+        assert_eq!(line(FlowState::Udp).until, 1_100);
+        assert_eq!(line(FlowState::Established).until, 1_000 + BELIEF);
     }
 
     #[test]
     fn a_line_of_parts_is_nobodys() {
-        let whole = line(FlowState::Established).unwrap();
+        let whole = line(FlowState::Established);
         assert!(whole.is_of(77));
         assert!(!whole.is_of(78));
         let parts = [

@@ -83,12 +83,14 @@ fn goes_on(frame: &mut Frame, stage: &mut Stage) -> bool {
         }
     }
     let came_by = next_hop::of_ingress(frame, &stage.packet);
-    if flow.client_hop != came_by {
+    let comes_another_way = flow.client_hop != came_by;
+    if comes_another_way {
         flow.client_hop = came_by;
     }
     sign::of_flow(flow, stage.packet.tcp_flags, now);
     flow.last_seen = now;
-    if stage.packet.has_ports() && step(flow, Side::Client, stage.packet.tcp_flags) {
+    let has_changed = stage.packet.has_ports() && step(flow, Side::Client, stage.packet.tcp_flags);
+    if has_changed || comes_another_way {
         line::forget(pick::hash_of_flow(frame, stage));
     }
     true
@@ -170,7 +172,10 @@ fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     set_answered_as(stage);
     set_reply(stage, stage.service.id);
     // What is there is this flow's own or a dead one's; what is not must not come meanwhile by another CPU.
-    let flags = if held(&stage.answered_as).is_some() {
+    let flags = if let Some(before) = held(&stage.answered_as) {
+        // Whose packets would still go by its line, as this flow's.
+        let key = before.flow;
+        line::forget(pick::hash_of(frame, stage, key));
         BPF_ANY
     } else {
         BPF_NOEXIST
@@ -266,10 +271,13 @@ fn held(key: &FlowKey) -> Option<&'static Reply> {
     unsafe { REPLIES.get(*key) }
 }
 
-/// Whether answers with this key are known to be those of a flow. To look keeps their entry from being evicted.
+/// Whether answers with this key are known to be those of a flow, by a backend under a generation. To look keeps their entry from being
+/// evicted.
 #[inline(always)]
-pub fn is_answered_by(flow: &FlowKey, key: &FlowKey) -> bool {
-    held(key).is_some_and(|reply| reply.flow == *flow)
+pub fn is_answered_by(flow: &FlowKey, (backend, generation): (u32, u32), key: &FlowKey) -> bool {
+    held(key).is_some_and(|reply| {
+        (reply.backend, reply.generation) == (backend, generation) && reply.flow == *flow
+    })
 }
 
 /// Finds the flow that the packet answers: `stage.reply`.
@@ -310,7 +318,8 @@ pub fn follow_reply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome>
     if stage.packet.has_ports() {
         sign::of_answer(flow, stage.packet.tcp_flags);
         if step(flow, Side::Backend, stage.packet.tcp_flags) {
-            line::forget(pick::hash_of_answered(frame, stage));
+            let key = stage.reply.flow;
+            line::forget(pick::hash_of(frame, stage, key));
         }
     }
     copy::value(&mut stage.came_by, &flow.client_hop);
@@ -327,7 +336,7 @@ pub fn find_client_hop(stage: &mut Stage) {
 }
 
 /// Brings a flow's state up to date. Written only when it changes: most packets change nothing, and what is not written
-/// overwrites nothing that another CPU has just seen. Whether it had a state in which flows have lines.
+/// overwrites nothing that another CPU has just seen. Whether it has changed, but for the better: its line may be of before.
 #[inline(always)]
 fn step(flow: &mut Flow, side: Side, tcp_flags: u8) -> bool {
     let state = flow.state();
@@ -341,7 +350,7 @@ fn step(flow: &mut Flow, side: Side, tcp_flags: u8) -> bool {
         (true, false) => loads::opened(flow.service, flow.backend),
         _ => {}
     }
-    state == FlowState::Established
+    next != FlowState::Established
 }
 
 /// Writes the reply entry again if it was evicted: the two tables evict on their own. To look at it keeps it from being next.

@@ -53,16 +53,20 @@ impl Place {
         self.store(SEEN, now);
     }
 
-    /// Writes the line of a flow whose entry has just been looked at, unless it would be in the place of another's that is believed: of
-    /// several flows in one place the first keeps it for that long.
+    /// Writes a line that has just been made, unless it would be in the place of another's that is believed: of several flows in one place
+    /// the first keeps it for that long.
+    ///
+    /// Another CPU may have ended the flow since its entry was looked at, and have found no line to forget.
     #[inline(always)]
-    pub fn write(self, hash: u64, flow: &Flow, hop: u32, now: u64) {
-        if self.load(HASH) != hash && self.load(UNTIL) >= now {
+    pub fn write(self, line: &Line, flow: &Flow, now: u64) {
+        let is_anothers = self.load(HASH) != line.hash;
+        if line.until <= now || is_anothers && self.load(UNTIL) >= now {
             return;
         }
-        if let Some(line) = Line::new(hash, flow, hop, now, &config::timeouts()) {
-            // SAFETY: as in `read`.
-            unsafe { self.0.cast::<Line>().write_volatile(line) };
+        // SAFETY: as in `read`.
+        unsafe { self.0.cast::<Line>().write_volatile(*line) };
+        if !line.is_still(flow) {
+            self.store(HASH, 0);
         }
     }
 

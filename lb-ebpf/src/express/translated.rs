@@ -1,9 +1,9 @@
 //! Flows that are translated, as long as their packets change nothing that is remembered of them.
 
 use lb_common::{
-    addr::Addr,
     conn::{Flow, FlowState, REPLY_IDLE},
     flow::{FlowKey, Protocol},
+    line::Line,
     service::{Service, service_flags},
 };
 
@@ -20,26 +20,11 @@ use crate::{
     service::Found,
 };
 
-/// What of a flow says where its packets go.
-struct Known {
-    backend: u32,
-    /// The backend's generation when the flow was opened.
-    generation: u32,
-    /// The source that the backend sees, if it is not the client's.
-    source: Addr,
-    source_port: u16,
-    /// Where this is from, unless it is from the flow's line.
-    entry: Option<Looked>,
-}
-
-/// An entry that was looked at.
+/// A flow's entry that was looked at, since there was no line to believe, and where the line that was made of it goes.
 struct Looked {
     flow: &'static mut Flow,
-    now: u64,
-    /// What its line is made with.
     place: Place,
-    hash: u64,
-    hop: u32,
+    now: u64,
 }
 
 #[inline(always)]
@@ -48,7 +33,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
         return None;
     }
     let service = &found.service;
-    let known = know(frame, plain, found)?;
+    let (known, looked) = know(frame, plain, found)?;
     let word = backend::word(known.backend);
     if !word.keeps_flow_of(known.generation)
         || plain.flow.protocol == Protocol::Udp.number()
@@ -67,8 +52,8 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
     if !known.source.is_none() {
         (leaves_as.source, leaves_as.source_port) = (known.source, known.source_port);
     }
-    if let Some(entry) = known.entry {
-        refresh(entry, plain, &leaves_as)?;
+    if let Some(looked) = looked {
+        refresh(looked, &known, plain, &leaves_as)?;
     }
     let packet = Inward {
         service: service.id,
@@ -83,12 +68,12 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
 
 /// Finds the packet's flow: by its line, as long as that is believed, else by its entry.
 #[inline(always)]
-fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<Known> {
+fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<(Line, Option<Looked>)> {
     let (now, hop) = (clock::now(), line::came_by(frame)?);
     let (service, hash) = (&found.service, plain.flow.hash_from(found.begun));
     let place = line::place(hash)?;
     let line = place.read(hash);
-    if let Some(line) = &line
+    if let Some(line) = line
         && now <= line.until
     {
         let is_tcp = plain.flow.protocol == Protocol::Tcp.number();
@@ -98,17 +83,11 @@ fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<Known> {
         if line.seen != now {
             place.touch(now);
         }
-        return Some(Known {
-            backend: line.backend,
-            generation: line.generation,
-            source: line.source,
-            source_port: line.source_port,
-            entry: None,
-        });
+        return Some((line, None));
     }
     let flow = flow::find(&plain.flow)?;
     // Packets that went by the line have told the entry nothing.
-    if let Some(line) = &line
+    if let Some(line) = line
         && line.seen > flow.last_seen
     {
         flow.last_seen = line.seen;
@@ -119,19 +98,8 @@ fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<Known> {
     {
         return None;
     }
-    Some(Known {
-        backend: flow.backend,
-        generation: flow.generation,
-        source: flow.source,
-        source_port: flow.source_port,
-        entry: Some(Looked {
-            flow,
-            now,
-            place,
-            hash,
-            hop,
-        }),
-    })
+    let line = Line::new(hash, flow, hop, now, &config::timeouts());
+    Some((line, Some(Looked { flow, place, now })))
 }
 
 /// Whether a packet that begins and ends nothing is one of this flow, and leaves it as it is.
@@ -145,25 +113,23 @@ fn goes_on(flow: &Flow, service: &Service, now: u64) -> bool {
     }
 }
 
-/// Brings the entry and the line of a flow up to date that a packet goes on with. None where its reply entry is gone: to make another one
-/// is left to the long way.
+/// Brings the entry of a flow up to date that a packet goes on with, and writes its line. None where the reply entry is not its own: to make
+/// another one is left to the long way. It also tells that the entry has not become another flow's while it was looked at.
 #[inline(always)]
-fn refresh(entry: Looked, plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
-    let Looked {
-        flow,
-        now,
-        place,
-        hash,
-        hop,
-    } = entry;
+fn refresh(looked: Looked, line: &Line, plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
+    let Looked { flow, place, now } = looked;
+    if !flow::is_answered_by(
+        &plain.flow,
+        (line.backend, line.generation),
+        &leaves_as.reversed(),
+    ) {
+        return None;
+    }
     if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
-        if !flow::is_answered_by(&plain.flow, &leaves_as.reversed()) {
-            return None;
-        }
         flow.reply_seen = now;
     }
     flow.last_seen = now;
-    place.write(hash, flow, hop, now);
+    place.write(line, flow, now);
     Some(())
 }
 

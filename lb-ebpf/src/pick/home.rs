@@ -2,7 +2,7 @@
 
 use lb_common::{
     conn::tcp,
-    flow::Protocol,
+    flow::{FlowKey, Protocol},
     outcome::Outcome,
     pick::{self, Opens},
     service::{Picker, Service, service_flags},
@@ -85,16 +85,15 @@ fn hash(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
 /// The hash of all five parts of the packet's flow.
 #[inline(always)]
 pub fn hash_of_flow(frame: &mut Frame, stage: &mut Stage) -> u64 {
-    stage.key = stage.packet.flow;
-    // It always is.
-    let _made = of_part(frame, stage);
-    stage.key_hash
+    let key = stage.packet.flow;
+    hash_of(frame, stage, key)
 }
 
-/// The same of the flow that the packet answers.
+/// The same of another flow.
 #[inline(always)]
-pub fn hash_of_answered(frame: &mut Frame, stage: &mut Stage) -> u64 {
-    stage.key = stage.reply.flow;
+pub fn hash_of(frame: &mut Frame, stage: &mut Stage, key: FlowKey) -> u64 {
+    stage.key = key;
+    // It always is.
     let _made = of_part(frame, stage);
     stage.key_hash
 }

@@ -144,17 +144,22 @@ impl Records {
     /// When the tables cannot be read.
     pub fn forget(&mut self, select: &Select) -> Result<Forgotten> {
         let mut forgotten = Forgotten::default();
+        if let Some((client, _)) = select.flow {
+            // Its line may be all that is left of it.
+            self.lines.forget(&client);
+        }
         for client in self.keys(select)? {
             let Some(flow) = self.meant(&client, select)? else {
                 continue;
             };
             let answered = self.answered_as(&client, &flow)?;
             // An entry that the LRU has taken meanwhile is gone already.
-            if self.flows.remove(&client).is_err() {
+            let is_gone = self.flows.remove(&client).is_err();
+            self.lines.forget(&client);
+            if is_gone {
                 continue;
             }
             forgotten.translated += 1;
-            self.lines.forget(&client);
             if flow_table::is_active(&flow) {
                 self.written.unload(flow.backend, flow.service);
             }
