@@ -118,15 +118,15 @@ fn goes_on(flow: &Flow, service: &Service, now: u64) -> bool {
 #[inline(always)]
 fn refresh(looked: Looked, line: &Line, plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
     let Looked { flow, place, now } = looked;
-    if !flow::is_answered_by(
-        &plain.flow,
-        (line.backend, line.generation),
-        &leaves_as.reversed(),
-    ) {
-        return None;
-    }
-    if now.saturating_sub(flow.reply_seen) > REPLY_IDLE {
-        flow.reply_seen = now;
+    let is_idle = now.saturating_sub(flow.reply_seen) > REPLY_IDLE;
+    if is_idle || line.until > now {
+        let backend = (line.backend, line.generation);
+        if !flow::is_answered_by(&plain.flow, backend, &leaves_as.reversed()) {
+            return None;
+        }
+        if is_idle {
+            flow.reply_seen = now;
+        }
     }
     flow.last_seen = now;
     place.write(line, flow, now);

@@ -8,11 +8,17 @@ pub mod settings;
 use std::{net::IpAddr, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use aya::{Ebpf, programs::ProgramInfo};
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData},
+    programs::ProgramInfo,
+};
 use lb_common::{
     addr::Addr,
+    conn::{Flow, FlowState},
+    flow::FlowKey,
     limits,
-    maps::switches,
+    maps::{FLOWS, switches},
     next_hop::VlanDevice,
     outcome::Outcome,
     service::{QuicServerKey, Unserved, Vip, vip_flags},
@@ -109,6 +115,24 @@ impl Balancer {
     pub fn translate(&mut self, translates: bool) {
         let switches = if translates { switches::REPLIES } else { 0 };
         self.datapath.set_switches(switches);
+    }
+
+    /// Has the connections that clients have opened be established, as the backends' answers would make them.
+    pub fn establish(&self) -> Result<()> {
+        let pins = self.pins.as_ref().context("no maps are pinned")?;
+        let flows = Map::LruHashMap(MapData::from_pin(pins.map(FLOWS))?);
+        let mut flows: HashMap<_, FlowKey, Flow> = flows.try_into()?;
+        let keys: Vec<FlowKey> = flows.keys().collect::<Result<_, _>>()?;
+        for key in keys {
+            let Ok(flow) = flows.get(&key, 0) else {
+                continue;
+            };
+            if flow.state() == FlowState::Syn {
+                let state = u32::from(FlowState::Established.wire());
+                flows.insert(key, Flow { state, ..flow }, 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Serves under an id that is free; the ids of its backends.

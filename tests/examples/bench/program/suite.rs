@@ -72,6 +72,9 @@ impl<'a> Suite<'a> {
         let wrapper = |target: &Target| Wrapper::new(&frame, Flows::random(flows), target);
         let target = balancer.target()?;
         open_flows(case, flows, &target)?;
+        if case.remembers() && flows < FRESH {
+            balancer.establish()?;
+        }
         let own = Lane::new(case.to_string(), wrapper(&target)?);
         check(case, &own.wrapper, balancer, self.rounds.packets)?;
         let mut others = vec![own];

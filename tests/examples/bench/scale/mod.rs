@@ -89,6 +89,7 @@ impl Suite<'_> {
         let (frame, count) = (point.frame(), point.flows());
         // What a flow's first packet opens, its second confirms.
         Wrapper::new(&frame, Flows::InTurn(count), &target)?.run(count.saturating_mul(2))?;
+        balancer.establish()?;
         let under_test = Wrapper::new(&frame, Flows::random(count), &target)?;
         let taken = memory::of(balancer, point.services())?;
         check(balancer, &under_test, rounds.packets)?;
