@@ -81,15 +81,6 @@ impl Line {
         }
     }
 
-    /// Whether the entry still says what the line was made of.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_still(&self, flow: &Flow) -> bool {
-        matches!(flow.state(), FlowState::Established | FlowState::Udp)
-            && self.backend == flow.backend
-            && self.generation == flow.generation
-    }
-
     /// Whether it is that of the flow with this hash, and whole.
     #[must_use]
     #[inline(always)]
@@ -161,8 +152,6 @@ mod tests {
         for &state in FlowState::ALL {
             let has = matches!(state, FlowState::Established | FlowState::Udp);
             assert_eq!(line(state).until > 1_000, has, "{state:?}");
-            let line = line(FlowState::Established);
-            assert_eq!(line.is_still(&flow(state)), has, "{state:?}");
         }
     }
 

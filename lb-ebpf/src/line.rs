@@ -5,7 +5,6 @@ use core::mem::offset_of;
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use lb_common::{
-    conn::Flow,
     hash, limits,
     line::{Line, WORDS, hop_print},
 };
@@ -54,20 +53,23 @@ impl Place {
     }
 
     /// Writes a line that has just been made, unless it would be in the place of another's that is believed: of several flows in one place
-    /// the first keeps it for that long.
-    ///
-    /// Another CPU may have ended the flow since its entry was looked at, and have found no line to forget.
+    /// the first keeps it for that long. Whether it has.
     #[inline(always)]
-    pub fn write(self, line: &Line, flow: &Flow, now: u64) {
+    pub fn write(self, line: &Line, now: u64) -> bool {
         let is_anothers = self.load(HASH) != line.hash;
         if line.until <= now || is_anothers && self.load(UNTIL) >= now {
-            return;
+            return false;
         }
         // SAFETY: as in `read`.
         unsafe { self.0.cast::<Line>().write_volatile(*line) };
-        if !line.is_still(flow) {
-            self.store(HASH, 0);
-        }
+        true
+    }
+
+    /// Takes the line away that is there.
+    #[inline(always)]
+    pub fn clear(self) {
+        self.store(HASH, 0);
+        self.store(UNTIL, 0);
     }
 
     #[inline(always)]
@@ -93,8 +95,7 @@ pub fn forget(hash: u64) {
     if let Some(place) = place(hash)
         && place.load(HASH) == hash
     {
-        place.store(HASH, 0);
-        place.store(UNTIL, 0);
+        place.clear();
     }
 }
 

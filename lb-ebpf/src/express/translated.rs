@@ -1,6 +1,7 @@
 //! Flows that are translated, as long as their packets change nothing that is remembered of them.
 
 use lb_common::{
+    addr::Addr,
     conn::{Flow, FlowState, REPLY_IDLE},
     flow::{FlowKey, Protocol},
     line::Line,
@@ -20,11 +21,24 @@ use crate::{
     service::Found,
 };
 
-/// A flow's entry that was looked at, since there was no line to believe, and where the line that was made of it goes.
+/// What of a flow says where its packets go.
+struct Known {
+    backend: u32,
+    /// The backend's generation when the flow was opened.
+    generation: u32,
+    /// The source that the backend sees, if it is not the client's.
+    source: Addr,
+    source_port: u16,
+    /// Where this is from, unless it is from the flow's line.
+    entry: Option<Looked>,
+}
+
+/// An entry that was looked at, and whether a line was made of it.
 struct Looked {
     flow: &'static mut Flow,
-    place: Place,
     now: u64,
+    place: Place,
+    has_line: bool,
 }
 
 #[inline(always)]
@@ -33,7 +47,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
         return None;
     }
     let service = &found.service;
-    let (known, looked) = know(frame, plain, found)?;
+    let known = know(frame, plain, found)?;
     let word = backend::word(known.backend);
     if !word.keeps_flow_of(known.generation)
         || plain.flow.protocol == Protocol::Udp.number()
@@ -52,8 +66,9 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
     if !known.source.is_none() {
         (leaves_as.source, leaves_as.source_port) = (known.source, known.source_port);
     }
-    if let Some(looked) = looked {
-        refresh(looked, &known, plain, &leaves_as)?;
+    if let Some(looked) = known.entry {
+        let backend = (known.backend, known.generation);
+        refresh(looked, backend, plain, &leaves_as)?;
     }
     let packet = Inward {
         service: service.id,
@@ -68,7 +83,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
 
 /// Finds the packet's flow: by its line, as long as that is believed, else by its entry.
 #[inline(always)]
-fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<(Line, Option<Looked>)> {
+fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<Known> {
     let (now, hop) = (clock::now(), line::came_by(frame)?);
     let (service, hash) = (&found.service, plain.flow.hash_from(found.begun));
     let place = line::place(hash)?;
@@ -83,7 +98,13 @@ fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<(Line, Option<Loo
         if line.seen != now {
             place.touch(now);
         }
-        return Some((line, None));
+        return Some(Known {
+            backend: line.backend,
+            generation: line.generation,
+            source: line.source,
+            source_port: line.source_port,
+            entry: None,
+        });
     }
     let flow = flow::find(&plain.flow)?;
     // Packets that went by the line have told the entry nothing.
@@ -99,7 +120,18 @@ fn know(frame: &Frame, plain: &Plain, found: &Found) -> Option<(Line, Option<Loo
         return None;
     }
     let line = Line::new(hash, flow, hop, now, &config::timeouts());
-    Some((line, Some(Looked { flow, place, now })))
+    Some(Known {
+        backend: line.backend,
+        generation: line.generation,
+        source: line.source,
+        source_port: line.source_port,
+        entry: Some(Looked {
+            has_line: place.write(&line, now),
+            flow,
+            now,
+            place,
+        }),
+    })
 }
 
 /// Whether a packet that begins and ends nothing is one of this flow, and leaves it as it is.
@@ -113,23 +145,33 @@ fn goes_on(flow: &Flow, service: &Service, now: u64) -> bool {
     }
 }
 
-/// Brings the entry of a flow up to date that a packet goes on with, and writes its line. None where the reply entry is not its own: to make
-/// another one is left to the long way. It also tells that the entry has not become another flow's while it was looked at.
+/// Brings the entry of a flow up to date that a packet goes on with. None where the reply entry is not its own: to make another one is left to
+/// the long way.
+///
+/// The line is there by now, since the stack has no room to keep it for so long. It is taken back where the entry has become another flow's
+/// while it was looked at, which the reply entry tells, or where another CPU has ended the flow and found no line to forget.
 #[inline(always)]
-fn refresh(looked: Looked, line: &Line, plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
-    let Looked { flow, place, now } = looked;
+fn refresh(looked: Looked, backend: (u32, u32), plain: &Plain, leaves_as: &FlowKey) -> Option<()> {
+    let Looked {
+        flow,
+        now,
+        place,
+        has_line,
+    } = looked;
     let is_idle = now.saturating_sub(flow.reply_seen) > REPLY_IDLE;
-    if is_idle || line.until > now {
-        let backend = (line.backend, line.generation);
-        if !flow::is_answered_by(&plain.flow, backend, &leaves_as.reversed()) {
-            return None;
+    if (is_idle || has_line) && !flow::is_answered_by(&plain.flow, backend, &leaves_as.reversed()) {
+        if has_line {
+            place.clear();
         }
-        if is_idle {
-            flow.reply_seen = now;
-        }
+        return None;
+    }
+    if has_line && !matches!(flow.state(), FlowState::Established | FlowState::Udp) {
+        place.clear();
+    }
+    if is_idle {
+        flow.reply_seen = now;
     }
     flow.last_seen = now;
-    place.write(line, flow, now);
     Some(())
 }
 
