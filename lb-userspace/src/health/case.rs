@@ -297,6 +297,10 @@ impl Case {
 
     /// Other checks from now on: each of the type of the one in its place before goes on from where that one was.
     pub fn check_by(&mut self, before: &[CheckSpec], specs: &[CheckSpec]) {
+        // Others begin where the backend is, who may be held down though its checks pass; and what was a silence is no refusal by them.
+        let passes = !self.checks.is_empty() && self.checks.iter().all(|check| check.health() == Health::Up);
+        let health = if passes { Health::Up } else { self.health };
+        let is_doubtful = !self.is_down_for_sure();
         let mut known: Vec<_> = before
             .iter()
             .zip(std::mem::take(&mut self.checks))
@@ -304,7 +308,7 @@ impl Case {
             .collect();
         let follow = |spec: &CheckSpec| match known.pop() {
             Some((was, monitor)) if was.kind.name() == spec.kind.name() => monitor.under(spec),
-            _ => Monitor::new(self.health, spec),
+            _ => Monitor::remembered(health, 0, is_doubtful, spec),
         };
         self.checks = specs.iter().map(follow).collect();
         if !wishes(specs) {
@@ -558,5 +562,22 @@ mod tests {
         assert!(case.checks().iter().all(|check| check.health() == Health::Up));
         case.check_by(&others, &others[..1]);
         assert_eq!((case.checks().len(), case.checks()[0].streak()), (1, 1));
+    }
+
+    #[test]
+    fn a_check_of_another_type_makes_no_refusal_of_a_silence() {
+        let now = Instant::now();
+        let before = [CheckSpec {
+            fall: 1,
+            ..CheckSpec::new(CheckKind::TCP)
+        }];
+        let others = [CheckSpec::new(CheckKind::TcpHold)];
+        for (found, is_sure) in [(fail(), false), (Err(ProbeError::refusal("refused")), true)] {
+            let mut case = Case::new(Health::Up, &before, HealthSpec::default());
+            assert_eq!(health(case.observe(0, &found, SECOND, now)), Some(Health::Down));
+            assert_eq!(case.is_down_for_sure(), is_sure);
+            case.check_by(&before, &others);
+            assert_eq!((case.health(), case.is_down_for_sure()), (Health::Down, is_sure));
+        }
     }
 }

@@ -248,7 +248,7 @@ impl<K: Clone> Runner<K> {
             // Something speaks against it. Of clients that are new the kept connection says nothing.
             let asked = Instant::now();
             let another = tokio::select! {
-                another = connect_for(target, self.job.spec.timeout, self.short_life()) => another,
+                another = self.connect_another(target) => another,
                 ended = connection.ended() => break ended,
             };
             let result = match another {
@@ -264,6 +264,18 @@ impl<K: Clone> Runner<K> {
             self.wait(start).await;
         }
         Ok(None)
+    }
+
+    /// Makes a second connection; through the data path by a port of its own, which it gives back.
+    async fn connect_another(&self, target: Target<'_>) -> Result<(), ProbeError> {
+        let (limit, life) = (self.job.spec.timeout, self.short_life());
+        match &self.job.course {
+            Course::Through(way) => {
+                let door = Door::open(way).await?;
+                connect_for(Target::through(&door), limit, life).await
+            }
+            Course::Direct | Course::Nowhere(_) => connect_for(target, limit, life).await,
+        }
     }
 
     fn short_life(&self) -> Duration {
@@ -286,6 +298,8 @@ impl<K: Clone> Runner<K> {
                 result
             }
         };
+        // That it is probed again is told, too.
+        let mut is_over = false;
         match &result {
             Err(error) if error.is_ours() => {
                 self.unasked = self.unasked.saturating_add(1);
@@ -295,7 +309,10 @@ impl<K: Clone> Runner<K> {
                 }
                 self.told_unasked = Some(error.clone());
             }
-            _ => (self.unasked, self.told_unasked) = (0, None),
+            _ => {
+                self.unasked = 0;
+                is_over = self.told_unasked.take().is_some();
+            }
         }
         let observation = Observation {
             key: self.job.key.clone(),
@@ -304,7 +321,7 @@ impl<K: Clone> Runner<K> {
             took: at.saturating_duration_since(start),
             at,
         };
-        let is_news = self.is_news(&observation.result);
+        let is_news = is_over || self.is_news(&observation.result);
         self.tx.send(observation, is_news).await
     }
 

@@ -129,11 +129,13 @@ impl Kept {
         if one.down != (state == BackendState::Down) || one.health == Health::Checking {
             return None;
         }
+        let is_sure = |check: &Counted| check.health == Health::Down && !check.doubtful;
+        let is_doubtful = !one.checks.iter().any(is_sure);
         let monitor = |(at, spec): (usize, &CheckSpec)| match one.checks.get(at) {
             Some(check) if check.kind == spec.kind.name() => {
                 Monitor::remembered(check.health, check.streak, check.doubtful, spec)
             }
-            _ => Monitor::new(one.health, spec),
+            _ => Monitor::remembered(one.health, 0, is_doubtful, spec),
         };
         let now = clock::now();
         let ago = |seconds: &f64| now.checked_sub(Duration::try_from_secs_f64(*seconds).ok()?);

@@ -81,7 +81,7 @@ impl Table {
             let port = turn.with_context(|| format!("all ports for probes of {} are lent", via.vip))?;
             let held = match self.holds.take(via.protocol, SocketAddr::new(via.source, port)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
-                held => held.with_context(|| format!("take port {port} of {}", via.source))?,
+                held => held.with_context(|| format!("take a port of {}", via.source))?,
             };
             let keys = keys(via, port);
             match self.put(&keys, &entry)? {
