@@ -46,9 +46,20 @@ map_struct! {
 
 const _: () = assert!(size_of::<Line>() == WORDS * size_of::<u64>());
 
+/// Places of words in a line, for who reads or writes them one by one.
+pub mod word {
+    use core::mem::offset_of;
+
+    use super::Line;
+
+    pub const HASH: usize = offset_of!(Line, hash) / size_of::<u64>();
+    pub const UNTIL: usize = offset_of!(Line, until) / size_of::<u64>();
+    pub const SEEN: usize = offset_of!(Line, seen) / size_of::<u64>();
+}
+
 impl Line {
-    /// The line of a flow whose entry has just been looked at. Connections of which not both sides have been heard have none that is believed, so
-    /// that a flood of SYNs, and those that end have none.
+    /// The line of a flow whose entry has just been looked at. Connections of which not both sides have been heard, as in a flood of SYNs,
+    /// and those that end have none that is believed.
     #[must_use]
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "services have ids of 16 bits")]

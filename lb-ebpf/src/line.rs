@@ -1,12 +1,13 @@
 //! Lines of translated flows: [`lb_common::line`]. Other CPUs may write the one in hand: it is read and written word by word, and is
 //! of a flow when its seal says so.
 
-use core::mem::offset_of;
-
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use lb_common::{
     hash, limits,
-    line::{Line, WORDS, hop_print},
+    line::{
+        Line, WORDS, hop_print,
+        word::{HASH, SEEN, UNTIL},
+    },
 };
 
 use crate::{
@@ -21,11 +22,6 @@ static LINES: Array<[u64; WORDS], { limits::FLOWS as usize }, { BPF_F_MMAPABLE a
 /// Where a flow's line is.
 #[derive(Clone, Copy)]
 pub struct Place(*mut u64);
-
-/// Words of a line, by their place.
-const HASH: usize = offset_of!(Line, hash) / size_of::<u64>();
-const UNTIL: usize = offset_of!(Line, until) / size_of::<u64>();
-const SEEN: usize = offset_of!(Line, seen) / size_of::<u64>();
 
 /// The place of the line of a flow with this hash.
 #[inline(always)]

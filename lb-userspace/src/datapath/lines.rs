@@ -6,7 +6,10 @@ use lb_common::{
     conn::Flow,
     flow::FlowKey,
     hash,
-    line::{Line, WORDS},
+    line::{
+        Line, WORDS,
+        word::{HASH, SEEN},
+    },
     maps,
 };
 
@@ -20,12 +23,6 @@ pub struct Lines {
     len: u32,
     hash_key: [u64; 2],
 }
-
-/// Words of a line that are looked at here, by their place.
-const HASH: usize = 0;
-const SEEN: usize = 3;
-const _: () =
-    assert!(std::mem::offset_of!(Line, hash) == HASH * 8 && std::mem::offset_of!(Line, seen) == SEEN * 8);
 
 impl Lines {
     /// Opens the pinned map, of a program whose flows are hashed under `hash_key`.

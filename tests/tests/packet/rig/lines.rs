@@ -4,16 +4,14 @@ use anyhow::{Context as _, Result};
 use lb_common::{
     flow::FlowKey,
     hash,
-    line::{Line, WORDS},
+    line::{
+        WORDS,
+        word::{HASH, SEEN, UNTIL},
+    },
 };
 use xlb::datapath::sweep;
 
 use super::{HASH_KEY, Rig};
-
-/// Words of a line, by their place.
-const HASH: usize = 0;
-const UNTIL: usize = std::mem::offset_of!(Line, until) / 8;
-const SEEN: usize = std::mem::offset_of!(Line, seen) / 8;
 
 impl Rig {
     /// Takes away what a client's packets are known by, as eviction does.
