@@ -195,6 +195,7 @@ async fn run_on(
         news,
         census,
         unreachables: listen_for_errors(),
+        realtime: config.node.realtime,
     };
     let end = async move {
         tokio::select! {

@@ -35,6 +35,7 @@ pub(super) fn node(node: &Node) -> Result<(), Invalid> {
         answers_per_second,
         partial_checksums: _,
         on_event,
+        realtime: _,
     } = node;
     for (field, path) in [("pin_dir", pin_dir), ("socket", socket), ("state_dir", state_dir)] {
         if !path.is_absolute() {

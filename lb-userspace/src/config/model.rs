@@ -70,6 +70,8 @@ pub struct Node {
     pub partial_checksums: PartialChecksums,
     /// A program, by its whole path, and its arguments, that is run for each event; empty: none.
     pub on_event: Vec<String>,
+    /// Whether the thread that hears results of probes goes before other programs.
+    pub realtime: bool,
 }
 
 /// Whether checksums that a sender on this host has left to a device are finished.
@@ -202,6 +204,7 @@ impl Default for Node {
             answers_per_second: 1000,
             partial_checksums: PartialChecksums::Auto,
             on_event: Vec::new(),
+            realtime: true,
         }
     }
 }

@@ -43,6 +43,7 @@ use crate::{
         overrides::Overrides,
         panic,
         plan::{State, Step, plan},
+        precedence::give_way,
         reaction::Reaction,
         settle::{Settling, Times},
         timers::Timers,
@@ -327,6 +328,8 @@ impl<D: Datapath> Controller<D> {
     }
 
     fn reconcile(&mut self) -> Result<()> {
+        // With many backends it takes long, and words are written already.
+        let _others_first = give_way();
         self.unsettled = true;
         self.due = None;
         self.make_room()?;

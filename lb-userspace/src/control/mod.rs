@@ -2,7 +2,7 @@
 //!
 //! [`mod@change`] and [`overrides`] are what people ask for at run time. Pure decisions are [`pool`] (who serves, with [`footing`]), [`leaving`] and [`drain`]
 //! (who goes, and when), [`settle`] (slots from one change to the next), [`loads`], [`ids`], [`hops`], [`reaction`] (how fast it went), [`timers`], [`desired`] (with [`key`],
-//! [`service_entry`] and [`entries`]) and [`plan`]. [`turns`] is the loop, with [`lookout`] beside it. [`controller`] holds the state and carries them out, [`report`] describes it, [`lookup`] says what the
+//! [`service_entry`] and [`entries`]) and [`plan`]. [`turns`] is the loop, with [`lookout`] beside it and [`precedence`] over other programs. [`controller`] holds the state and carries them out, [`report`] describes it, [`lookup`] says what the
 //! program would do with a packet, and [`events`] what has happened.
 
 pub mod change;
@@ -25,6 +25,7 @@ pub mod overrides;
 mod panic;
 mod plan;
 mod pool;
+mod precedence;
 mod reaction;
 mod report;
 mod service_entry;
@@ -112,6 +113,7 @@ pub struct Request {
 
 /// Answers a request, or has it answered.
 fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, Request { ask, answer }: Request) {
+    let _others_first = precedence::give_way();
     let told = match ask {
         Ask::Status => controller
             .status(node)

@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     Ask, Controller, Node, Request, handle,
     lookout::{Lookout, Sight},
+    precedence::{Precedence, give_way},
 };
 use crate::{
     datapath::{Datapath, sweep::Census},
@@ -22,12 +23,12 @@ pub struct Inlets {
     pub census: mpsc::Receiver<Census>,
     /// Addresses that ICMP errors say are not reached.
     pub unreachables: mpsc::Receiver<IpAddr>,
+    /// Whether results of probes go before other programs on this host.
+    pub realtime: bool,
 }
 
-/// What a turn is for.
+/// What a turn is for, besides results of probes that may change something.
 enum Turn {
-    /// Results of probes that may change something.
-    Results,
     /// Time has passed.
     Due,
     Unreachable(IpAddr),
@@ -47,11 +48,15 @@ pub async fn run<D: Datapath>(
     tokio::pin!(end);
     let (lookout, mut sights) = Lookout::new();
     let _watching = Ended(controller.watch_time());
+    let _before_others = inlets.realtime.then(Precedence::take);
     loop {
         let due = controller.due();
         let turn = tokio::select! {
             () = &mut end => return,
-            () = controller.news() => Turn::Results,
+            () = controller.news() => {
+                controller.hear();
+                continue;
+            }
             () = until(due) => Turn::Due,
             Some(address) = inlets.unreachables.recv() => Turn::Unreachable(address),
             Some(news) = inlets.news.recv() => Turn::News(news),
@@ -76,12 +81,12 @@ fn take<D: Datapath>(
     more: &mut mpsc::Receiver<News>,
 ) -> Result<()> {
     match turn {
-        Turn::Results => {}
         Turn::Due => return controller.catch_up(),
         Turn::Unreachable(address) => controller.unreachable(address),
         Turn::News(news) => return take_news(controller, node, news, more),
         Turn::Census(census) => {
             lookout.look(None);
+            let _others_first = give_way();
             let counted = controller.counted(*census);
             return counted.and(controller.settle());
         }

@@ -24,7 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "[node]\nsockets = '/a'",
-        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`, `tunnel_sources`, `sources`, `source_ports`, `answers_per_second`, `partial_checksums`, `on_event`",
+        "2: node: sockets: unknown field: use one of `pin_dir`, `socket`, `state_dir`, `log_packets`, `tunnel_sources`, `sources`, `source_ports`, `answers_per_second`, `partial_checksums`, `on_event`, `realtime`",
     ),
     (
         "[limits]\nflows = 12",
