@@ -1,12 +1,13 @@
 //! The short way: what most packets need, and nothing else.
 //!
-//! It takes packets for no VIP, plain packets of flows that a settled slot decides, and such of translated flows that change nothing of
-//! their flow. What becomes of them is what the stages of [`pipeline`](crate::pipeline) would have made of them: whatever is uncommon, and
+//! It takes packets for no VIP, plain packets of flows that a settled slot decides, ICMP errors about those, and such of translated flows
+//! that change nothing of their flow. What becomes of them is what the stages of [`pipeline`](crate::pipeline) would have made of them: whatever is uncommon, and
 //! whatever goes wrong, is left to those, with the frame as it came.
 
 mod answered;
 mod ethernet;
 mod plain;
+mod quoted;
 mod settled;
 mod translated;
 
@@ -68,24 +69,40 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
             let ip = &head.ip;
             let address = |bytes| Addr::from_v4_word(u32::from_ne_bytes(bytes));
             let (source, destination) = (address(ip.source), address(ip.destination));
-            if ip.version_tos[0] >> 4 != 4 || !plain::is_taken(ip.protocol[0]) {
+            let protocol = ip.protocol[0];
+            if ip.version_tos[0] >> 4 != 4 {
                 return None;
             }
-            if is_nobodys(board, &source, &destination) {
-                return Some(pass((source, destination), u32::from(ip.protocol[0]), len));
-            }
-            balance(frame, board, &plain::v4(frame, len)?, len)
+            let plain = if plain::is_taken(protocol) {
+                if is_nobodys(board, &source, &destination) {
+                    return Some(pass((source, destination), u32::from(protocol), len));
+                }
+                plain::v4(frame, len)
+            } else if quoted::is_taken(protocol, true) && board::may_be_vip(&destination) {
+                quoted::v4(frame, plain::ip_v4(frame, len)?)
+            } else {
+                None
+            };
+            balance(frame, board, &plain?, len)
         }
         eth::IPV6 => {
             let ip = &frame.header::<Head<Ipv6>>(0)?.ip;
             let (source, destination) = (ipv6::address(&ip.source), ipv6::address(&ip.destination));
-            if ip.version_class[0] >> 4 != 6 || !plain::is_taken(ip.next_header[0]) {
+            let protocol = ip.next_header[0];
+            if ip.version_class[0] >> 4 != 6 {
                 return None;
             }
-            if is_nobodys(board, &source, &destination) {
-                return Some(pass((source, destination), u32::from(ip.next_header[0]), len));
-            }
-            balance(frame, board, &plain::v6(frame, len)?, len)
+            let plain = if plain::is_taken(protocol) {
+                if is_nobodys(board, &source, &destination) {
+                    return Some(pass((source, destination), u32::from(protocol), len));
+                }
+                plain::v6(frame, len)
+            } else if quoted::is_taken(protocol, false) && board::may_be_vip(&destination) {
+                quoted::v6(frame, plain::ip_v6(frame, len)?)
+            } else {
+                None
+            };
+            balance(frame, board, &plain?, len)
         }
         _ => None,
     }
@@ -120,10 +137,13 @@ fn pass((source, destination): (Addr, Addr), protocol: u32, len: u64) -> u32 {
 /// Sends a packet on, of a frame of `len` bytes, if that is all that there is to do.
 #[inline(always)]
 fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u32> {
-    if config::has_partial_checksums() && is_unfinished(plain) {
+    if config::has_partial_checksums() && !plain.is_error && is_unfinished(plain) {
         return None;
     }
     let Some(found) = Destination::new(&plain.flow, board.epoch()).found() else {
+        if plain.is_error {
+            return None;
+        }
         let switches = board.switches() & (switches::REPLIES | switches::NETWORKS | switches::PROBING);
         if switches != switches::REPLIES {
             // Answers to probes go before those in flows of clients, as anybody can open one of those in our own name.
@@ -147,6 +167,9 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
         return answered::forward(frame, plain, len);
     };
     if found.short.has(Short::BY_FLOW) {
+        if plain.is_error {
+            return None;
+        }
         return translated::forward(frame, plain, found, len);
     }
     let may = match plain.opens {
@@ -186,9 +209,9 @@ fn way(plain: &Plain, service: &Service, word: BackendWord, overhead: u32) -> Op
 
 /// Counts a packet that goes to a backend with these addresses, and sends it there.
 #[inline(always)]
-fn sent(frame: &Frame, packet: &Inward, leaves_as: &FlowKey, egress: &Egress) -> u32 {
-    count::outcome(Outcome::Forwarded, packet.bytes);
+fn sent(frame: &Frame, packet: &Inward, leaves_as: &FlowKey, egress: &Egress, outcome: Outcome) -> u32 {
+    count::outcome(outcome, packet.bytes);
     count::inward(packet);
-    trace::note(Outcome::Forwarded, leaves_as);
+    trace::note(outcome, leaves_as);
     next_hop::send(frame, egress.hop.ifindex)
 }

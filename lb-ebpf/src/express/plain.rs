@@ -1,4 +1,4 @@
-//! The packets that the short way takes: TCP and UDP without anything uncommon.
+//! The packets that the short way takes: TCP and UDP without anything uncommon, and what ICMP errors share with them.
 
 use lb_common::{
     addr::Addr,
@@ -35,6 +35,8 @@ pub struct Plain {
     pub check_at: usize,
     /// Whether it covers all that the packet carries.
     pub is_covered: bool,
+    /// Whether it is an ICMP error about the flow, and no packet of it.
+    pub is_error: bool,
 }
 
 impl Plain {
@@ -65,6 +67,18 @@ pub const fn is_taken(protocol: u8) -> bool {
 /// Reads a packet of IPv4 in a frame of `len` bytes.
 #[inline(always)]
 pub fn v4(frame: &Frame, len: u64) -> Option<Plain> {
+    transport(frame, ip_v4(frame, len)?, eth::LEN + Ipv4::LEN as usize)
+}
+
+/// Reads a packet of IPv6 without extension headers.
+#[inline(always)]
+pub fn v6(frame: &Frame, len: u64) -> Option<Plain> {
+    transport(frame, ip_v6(frame, len)?, eth::LEN + Ipv6::LEN as usize)
+}
+
+/// What the header of a packet of IPv4 says, in a frame of `len` bytes.
+#[inline(always)]
+pub fn ip_v4(frame: &Frame, len: u64) -> Option<Plain> {
     const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
     const FRAGMENTED: u16 = 0x3fff_u16.to_be();
     let ip = &frame.header::<Head<Ipv4>>(0)?.ip;
@@ -85,7 +99,7 @@ pub fn v4(frame: &Frame, len: u64) -> Option<Plain> {
         protocol: u32::from(ip.protocol[0]),
         ..FlowKey::default()
     };
-    let plain = Plain {
+    is_of_a_host(&flow).then_some(Plain {
         flow,
         ip_len,
         l4_len: ip_len - Ipv4::LEN,
@@ -97,13 +111,13 @@ pub fn v4(frame: &Frame, len: u64) -> Option<Plain> {
         check: 0,
         check_at: checksum::IN_UDP,
         is_covered: true,
-    };
-    transport(frame, plain, eth::LEN + Ipv4::LEN as usize)
+        is_error: false,
+    })
 }
 
-/// Reads a packet of IPv6 without extension headers.
+/// What the header of a packet of IPv6 says.
 #[inline(always)]
-pub fn v6(frame: &Frame, len: u64) -> Option<Plain> {
+pub fn ip_v6(frame: &Frame, len: u64) -> Option<Plain> {
     let ip = &frame.header::<Head<Ipv6>>(0)?.ip;
     let version_class = u32::from_be_bytes(ip.version_class);
     let l4_len = u16::from_be_bytes(ip.payload_len);
@@ -124,7 +138,7 @@ pub fn v6(frame: &Frame, len: u64) -> Option<Plain> {
     if flow.source.is_v4() || flow.destination.is_v4() {
         return None;
     }
-    let plain = Plain {
+    is_of_a_host(&flow).then_some(Plain {
         flow,
         ip_len: l4_len + Ipv6::LEN,
         l4_len,
@@ -136,16 +150,19 @@ pub fn v6(frame: &Frame, len: u64) -> Option<Plain> {
         check: 0,
         check_at: checksum::IN_UDP,
         is_covered: true,
-    };
-    transport(frame, plain, eth::LEN + Ipv6::LEN as usize)
+        is_error: false,
+    })
+}
+
+/// Whether a packet may be from where it says.
+#[inline(always)]
+fn is_of_a_host(flow: &FlowKey) -> bool {
+    !flow.source.is_martian() && flow.source != flow.destination
 }
 
 /// Reads the transport header at `at`.
 #[inline(always)]
 fn transport(frame: &Frame, mut plain: Plain, at: usize) -> Option<Plain> {
-    if plain.flow.source.is_martian() || plain.flow.source == plain.flow.destination {
-        return None;
-    }
     let (source, destination) = if plain.flow.protocol == Protocol::Tcp.number() {
         let tcp = frame.header::<Tcp>(at)?;
         let header_len = u16::from(tcp.offset[0] >> 4) * 4;

@@ -4,6 +4,7 @@ use lb_common::{
     addr::Addr,
     flow::Protocol,
     next_hop::Egress,
+    outcome::Outcome,
     pick::Opens,
     service::{ForwardMode, Service, service_flags},
     slot::SlotBits,
@@ -63,7 +64,12 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
         bytes: len,
         opens_flow: plain.opens == Opens::First,
     };
-    Some(sent(frame, &packet, &plain.flow, egress))
+    let outcome = if plain.is_error {
+        Outcome::ErrorForwarded
+    } else {
+        Outcome::Forwarded
+    };
+    Some(sent(frame, &packet, &plain.flow, egress, outcome))
 }
 
 /// Writes a packet of a frame of `len` bytes. Where there is no room for it, the frame is as it came; nothing else fails, since the headers

@@ -5,6 +5,7 @@ use lb_common::{
     conn::{Flow, FlowState, REPLY_IDLE},
     flow::{FlowKey, Protocol},
     line::Line,
+    outcome::Outcome,
     service::{Service, service_flags},
 };
 
@@ -78,7 +79,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, found: &Found, len: u64) -> Opt
     };
     write(frame, plain, &leaves_as)?;
     ethernet::write(frame, &egress.hop, plain.is_v4)?;
-    Some(sent(frame, &packet, &leaves_as, egress))
+    Some(sent(frame, &packet, &leaves_as, egress, Outcome::Forwarded))
 }
 
 /// Finds the packet's flow: by its line, as long as that is believed, else by its entry.

@@ -16,6 +16,7 @@ async fn asked(controller: &mut Controller<MemoryDatapath>, asks: Vec<Ask>) -> V
         news: mpsc::channel(1).1,
         census: mpsc::channel(1).1,
         unreachables: mpsc::channel(1).1,
+        realtime: false,
     };
     let mut told = Vec::new();
     let end = async {
@@ -61,6 +62,7 @@ async fn news_turn_a_backend_without_a_question() {
         news: mpsc::channel(1).1,
         census: mpsc::channel(1).1,
         unreachables: mpsc::channel(1).1,
+        realtime: false,
     };
     let journal = rig.outlets.journal.clone();
     let end = async {
