@@ -6,7 +6,7 @@
 use crate::{
     addr::Addr,
     conn::{Flow, FlowState, Timeouts},
-    map_struct,
+    hash, map_struct,
 };
 
 /// Words of a line.
@@ -19,8 +19,17 @@ pub const BELIEF: u64 = 1_000_000_000;
 /// The part of a flow's timeout that is the most it is believed for: as much earlier may the flow seem to be silent.
 const PART: u64 = 8;
 
+/// The two places, of `lines`, where a flow with this hash may have its line: neighbours, in one page. Of an odd number the last has none, which is
+/// then no place.
+#[must_use]
+#[inline(always)]
+pub const fn places(hash: u64, lines: u32) -> [u32; 2] {
+    let first = hash::slot(hash, lines);
+    [first, first ^ 1]
+}
+
 map_struct! {
-    /// Element of `LINES`, in the place that its hash says.
+    /// Element of `LINES`, in one of its two [`places`].
     pub struct Line {
         /// The whole keyed hash of the client's five-tuple, which stands for it: two flows of a million at a time have the same with a
         /// chance of 2^-25, and nobody without the key can look for such. 0 for none.
@@ -215,6 +224,16 @@ mod tests {
             (destination[place], source[place]) = (9, 9);
             assert_ne!(hop_print(destination, [2; 6], 3), base, "{place}");
             assert_ne!(hop_print([1; 6], source, 3), base, "{place}");
+        }
+    }
+
+    #[test]
+    fn places_are_neighbours() {
+        for lines in [2, 1023, 1024] {
+            for hash in [0, 1 << 40, 0x7f << 56, u64::MAX] {
+                let [first, second] = places(hash, lines);
+                assert!(first < lines && first / 2 == second / 2 && first != second);
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use lb_common::{
-    hash, limits,
+    limits,
     line::{
-        Line, WORDS, hop_print,
+        self, Line, WORDS, hop_print,
         word::{HASH, SEEN, UNTIL},
     },
 };
@@ -19,14 +19,27 @@ use crate::{
 #[btf_map]
 static LINES: Array<[u64; WORDS], { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Where a flow's line is.
+/// Where a flow's line is, or may be.
 #[derive(Clone, Copy)]
 pub struct Place(*mut u64);
 
-/// The place of the line of a flow with this hash.
+/// The place of the line of a flow with this hash; without one, that of its two whose line is believed for less long.
 #[inline(always)]
 pub fn place(hash: u64) -> Option<Place> {
-    let index = hash::slot(hash, config::remembered().lines);
+    let [first, second] = line::places(hash, config::remembered().lines);
+    let first = at(first)?;
+    if first.load(HASH) == hash {
+        return Some(first);
+    }
+    let Some(second) = at(second) else {
+        return Some(first);
+    };
+    let is_second = second.load(HASH) == hash || second.load(UNTIL) < first.load(UNTIL);
+    Some(if is_second { second } else { first })
+}
+
+#[inline(always)]
+fn at(index: u32) -> Option<Place> {
     LINES.get_ptr_mut(index).map(|line| Place(line.cast()))
 }
 
@@ -88,10 +101,13 @@ impl Place {
 /// Forgets the line of a flow with this hash: its flow begins anew, with another backend perhaps.
 #[inline(always)]
 pub fn forget(hash: u64) {
-    if let Some(place) = place(hash)
-        && place.load(HASH) == hash
-    {
-        place.clear();
+    // Two CPUs may have written one each.
+    for index in line::places(hash, config::remembered().lines) {
+        if let Some(place) = at(index)
+            && place.load(HASH) == hash
+        {
+            place.clear();
+        }
     }
 }
 

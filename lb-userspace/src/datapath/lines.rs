@@ -5,9 +5,8 @@ use aya::maps::{Array, IterableMap as _, Map, MapData};
 use lb_common::{
     conn::Flow,
     flow::FlowKey,
-    hash,
     line::{
-        Line, WORDS,
+        self, Line, WORDS,
         word::{HASH, SEEN},
     },
     maps,
@@ -42,22 +41,25 @@ impl Lines {
 
     /// The last packet of a flow may be known to its line alone.
     pub fn tell(&self, client: &FlowKey, flow: &mut Flow) {
-        if let Some(first) = self.find(client) {
+        for first in self.find(client) {
             flow.last_seen = flow.last_seen.max(self.words.load(first + SEEN));
         }
     }
 
     /// Forgets the line of a flow that is forgotten: the next packet finds none.
     pub fn forget(&self, client: &FlowKey) {
-        if let Some(first) = self.find(client) {
+        for first in self.find(client) {
             (0..WORDS).for_each(|word| self.words.store(first + word, 0));
         }
     }
 
-    /// The first word of a flow's line, if it has one.
-    fn find(&self, client: &FlowKey) -> Option<usize> {
+    /// The first words of a flow's lines: at most one, unless two CPUs have written one each.
+    fn find(&self, client: &FlowKey) -> impl Iterator<Item = usize> {
         let hash = client.hash(self.hash_key);
-        let first = hash::slot(hash, self.len) as usize * WORDS;
-        (self.words.load(first + HASH) == hash).then_some(first)
+        let places = line::places(hash, self.len).into_iter();
+        places
+            .filter(|place| *place < self.len)
+            .map(|place| place as usize * WORDS)
+            .filter(move |first| self.words.load(first + HASH) == hash)
     }
 }

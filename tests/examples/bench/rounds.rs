@@ -16,7 +16,7 @@ pub struct Rounds {
     /// Measurements of each program
     #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Packets of a measurement
+    /// Packets of a measurement, at least
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub packets: u32,
 }

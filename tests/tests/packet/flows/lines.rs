@@ -219,26 +219,34 @@ fn a_client_that_comes_another_way_is_answered_there() -> Result<()> {
     Ok(())
 }
 
-/// Two flows of one place take turns: the first keeps it.
+/// Of three flows with the same two places, the first two have lines, and the third as soon as one of those has not been used.
 #[test]
 fn a_line_that_is_believed_is_not_taken_over() -> Result<()> {
     if !preflight::ready() {
         return Ok(());
     }
     let mut pool = Pool::with_line(4000)?;
-    let first = web_key(4000).in_maps();
-    let place = pool.rig.line_place(&first);
-    let other = (4001..)
-        .find(|&port| pool.rig.line_place(&web_key(port).in_maps()) == place)
-        .expect("few lines");
-    assert_eq!(pool.establish(other)?, 2);
-    assert_eq!(pool.send(other, ACK)?, 2);
-    assert!(pool.rig.line(&first).is_some());
-    assert_eq!(pool.send(4000, ACK)?, 1);
-    assert_eq!(pool.send(other, ACK)?, 2);
-    pool.outlive_line(4000);
-    assert_eq!(pool.send(other, ACK)?, 2);
-    assert!(pool.rig.line(&web_key(other).in_maps()).is_some());
+    let key = |port| web_key(port).in_maps();
+    let pair = |pool: &Pool, port| pool.rig.line_places(&key(port)).map(|place| place / 2);
+    let others = (4001..).filter(|&port| pair(&pool, port) == pair(&pool, 4000));
+    let [second, third] = *others.take(2).collect::<Vec<_>>() else {
+        panic!("more lines than ports");
+    };
+    for port in [second, third] {
+        assert_eq!(pool.establish(port)?, 2);
+        assert_eq!(pool.send(port, ACK)?, 2);
+    }
+    let has = |pool: &Pool| [4000, second, third].map(|port| pool.rig.line(&key(port)).is_some());
+    assert_eq!(has(&pool), [true, true, false]);
+    for (port, backend) in [(4000, 1), (third, 2), (second, 2)] {
+        assert_eq!(pool.send(port, ACK)?, backend);
+    }
+    for (old, expected) in [(second, [true, false, true]), (4000, [false, true, true])] {
+        pool.outlive_line(old);
+        let new = if old == second { third } else { second };
+        assert_eq!(pool.send(new, ACK)?, 2);
+        assert_eq!(has(&pool), expected);
+    }
     assert_eq!(pool.send(4000, ACK)?, 1);
     Ok(())
 }

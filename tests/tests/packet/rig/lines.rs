@@ -3,9 +3,8 @@
 use anyhow::{Context as _, Result};
 use lb_common::{
     flow::FlowKey,
-    hash,
     line::{
-        WORDS,
+        self, WORDS,
         word::{HASH, SEEN, UNTIL},
     },
 };
@@ -26,22 +25,28 @@ impl Rig {
         Ok(self.flows.insert(key, flow, 0)?)
     }
 
-    /// The place of a flow's line.
-    pub fn line_place(&self, key: &FlowKey) -> usize {
+    /// Where a flow's line may be.
+    pub fn line_places(&self, key: &FlowKey) -> [u32; 2] {
         let lines = u32::try_from(self.lines.words() / WORDS).unwrap();
-        hash::slot(key.hash(HASH_KEY), lines) as usize
+        line::places(key.hash(HASH_KEY), lines)
+    }
+
+    /// The first word of a flow's line, if it has one.
+    fn first_word(&self, key: &FlowKey) -> Option<usize> {
+        let firsts = self.line_places(key).map(|place| place as usize * WORDS);
+        firsts
+            .into_iter()
+            .find(|first| self.lines.load(first + HASH) == key.hash(HASH_KEY))
     }
 
     /// When the last packet went by a flow's line, if it has one.
     pub fn line(&self, key: &FlowKey) -> Option<u64> {
-        let first = self.line_place(key) * WORDS;
-        let is_its = self.lines.load(first + HASH) == key.hash(HASH_KEY);
-        is_its.then(|| self.lines.load(first + SEEN))
+        self.first_word(key).map(|first| self.lines.load(first + SEEN))
     }
 
-    /// Has a flow's line be as if no packet had come for so long.
+    /// Has a flow's line, if it has one, be as if no packet had come for so long.
     pub fn age_line(&self, key: &FlowKey, silence: u64) {
-        let first = self.line_place(key) * WORDS;
+        let Some(first) = self.first_word(key) else { return };
         for word in [UNTIL, SEEN] {
             let before = self.lines.load(first + word);
             self.lines.store(first + word, before.saturating_sub(silence));
