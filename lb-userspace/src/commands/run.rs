@@ -219,7 +219,7 @@ async fn run_on(
     if let Some(hook) = hook {
         hook.end().await;
     }
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     Ok(())
 }
 

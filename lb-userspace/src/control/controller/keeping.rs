@@ -27,6 +27,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(60);
 /// What is older says nothing of now: who comes back after that begins anew.
 const STALE: Duration = Duration::from_secs(10 * 60);
+/// How long the end of the agent waits for the disk.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What is remembered, and whether it has to be written.
 #[derive(Debug, Default)]
@@ -191,25 +193,43 @@ impl<D: Datapath> Controller<D> {
             self.kept.due = Some(now + WAIT);
             return;
         }
-        // Beside the control loop, which waits for no disk.
+        self.write_aside(now);
+    }
+
+    /// Writes what is known of checks, for the next agent. What is being written already comes first: it is older, and would take the
+    /// place of this.
+    pub async fn write_health(&mut self, now: Instant) {
+        let written = async {
+            self.kept_written().await;
+            self.write_aside(now);
+            self.kept_written().await;
+        };
+        if tokio::time::timeout(LAST, written).await.is_err() {
+            log::warn!("{FILE} is not written yet: an agent that follows may know less of its backends");
+        }
+    }
+
+    /// Beside the control loop, which waits for no disk.
+    fn write_aside(&mut self, now: Instant) {
         let (path, document) = self.document(now);
         self.kept.writing = Some(tokio::task::spawn_blocking(move || {
             write_or_warn(&path, &document);
         }));
     }
 
-    /// Writes what is known of checks, for the next agent.
-    pub fn write_health(&mut self, now: Instant) {
-        let (path, document) = self.document(now);
-        write_or_warn(&path, &document);
+    /// Waits for what is being written.
+    pub(in crate::control) async fn kept_written(&mut self) {
+        if let Some(writing) = self.kept.writing.take()
+            && let Err(error) = writing.await
+        {
+            log::warn!("write {FILE}: {error}");
+        }
     }
 
-    /// Waits for what is being written.
+    /// Has this under way, as if it were being written.
     #[cfg(test)]
-    pub(in crate::control) async fn kept_written(&mut self) {
-        if let Some(writing) = self.kept.writing.take() {
-            writing.await.unwrap();
-        }
+    pub(in crate::control) fn write_meanwhile(&mut self, writing: tokio::task::JoinHandle<()>) {
+        self.kept.writing = Some(writing);
     }
 
     fn document(&mut self, now: Instant) -> (PathBuf, Document) {

@@ -177,7 +177,7 @@ async fn counts_go_on_over_a_restart() {
     controller.observe(&seen((2, 1), true)).unwrap();
     controller.observe(&seen((1, 1), false)).unwrap();
     controller.observe(&seen((1, 1), false)).unwrap();
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     let mut second = rig.start(controller.datapath, &file);
     second.observe(&seen((2, 1), false)).unwrap();
     assert_eq!(states(&second), [BackendState::Up, BackendState::Up]);
@@ -386,7 +386,7 @@ async fn a_wish_holds_over_a_restart_and_what_others_leave_behind() {
     }
     controller.observe(&wishing((1, 1), wish)).unwrap();
     assert_eq!(states(&controller)[0], BackendState::Drain);
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     let mut second = rig.start(controller.datapath, &file);
     assert_eq!(states(&second)[0], BackendState::Drain);
     // One leaves with its flows, and has to go at once for another one.
@@ -660,7 +660,7 @@ async fn a_wish_for_maintenance_holds_over_a_restart() {
     controller.observe(&seen((2, 1), true)).unwrap();
     controller.observe(&wishing((1, 1), wish)).unwrap();
     assert_eq!(states(&controller)[0], BackendState::Down);
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     let mut second = rig.start(controller.datapath, &file);
     // The agent says something else now, and nothing of that.
     let half = Wish {
@@ -690,7 +690,7 @@ async fn what_has_not_changed_for_long_is_still_known_after_a_crash() {
     };
     controller.observe(&seen((2, 1), true)).unwrap();
     controller.observe(&wishing((1, 1), wish)).unwrap();
-    controller.write_health(clock::now());
+    controller.write_health(clock::now()).await;
     // Eleven minutes go by.
     let path = rig.state.path().join("health.json");
     let text = std::fs::read(&path).unwrap();
@@ -703,6 +703,26 @@ async fn what_has_not_changed_for_long_is_still_known_after_a_crash() {
     controller.kept_written().await;
     let second = rig.start(controller.datapath, &file);
     assert_eq!(states(&second)[0], BackendState::Drain);
+}
+
+#[tokio::test]
+async fn what_is_written_last_stays_whatever_was_under_way() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 1))]);
+    controller.observe(&seen((1, 1), true)).unwrap();
+    controller.observe(&seen((1, 1), false)).unwrap();
+    let path = rig.state.path().join("health.json");
+    let (done, older_written) = tokio::sync::oneshot::channel();
+    let older = path.clone();
+    controller.write_meanwhile(tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::write(older, "older").unwrap();
+        done.send(()).unwrap();
+    }));
+    controller.write_health(clock::now()).await;
+    older_written.await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("web/b1"), "{text}");
 }
 
 #[tokio::test]
@@ -720,7 +740,7 @@ async fn a_pool_in_panic_is_kept_over_a_restart() {
         controller.observe(&silent((id, 1))).unwrap();
     }
     assert_eq!(ups(&controller), 4);
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     let mut second = rig.start(controller.datapath, &file);
     assert_eq!(ups(&second), 4);
     second.observe(&silent((1, 1))).unwrap();
@@ -743,7 +763,7 @@ async fn weight_goes_on_growing_over_a_restart() {
     controller.observe(&seen((1, 1), false)).unwrap();
     controller.observe(&seen((1, 1), true)).unwrap();
     clock::advance(Duration::from_secs(450));
-    controller.write_health(clock::now());
+    controller.write_health(clock::now()).await;
     let second = rig.start(controller.datapath, &file);
     assert_eq!(second.checks(clock::now())[0].weight_now, 50);
 }
@@ -758,7 +778,7 @@ async fn a_word_that_others_have_changed_is_all_that_is_known() {
     }
     controller.observe(&seen((1, 1), false)).unwrap();
     controller.observe(&seen((1, 1), false)).unwrap();
-    controller.write_health(Instant::now());
+    controller.write_health(Instant::now()).await;
     let was = word(&controller, 1);
     let down = BackendWord::new(BackendState::Down, was.next_hop(), was.generation());
     controller.datapath.words.insert(1, down);
