@@ -107,6 +107,8 @@ pub struct Controller<D> {
     /// The data plane may not be what it should be.
     unsettled: bool,
     watched: BTreeMap<CheckKey, Watched>,
+    /// How often a check has been started: the number of the next run.
+    runs: u64,
     /// Others may have to be watched, or in another way.
     unwatched: bool,
     /// When something changes by time alone, of those backends of whom anything does.
@@ -184,6 +186,7 @@ impl<D: Datapath> Controller<D> {
             vlan_devices: snapshot.vlan_devices,
             unsettled: true,
             watched: BTreeMap::new(),
+            runs: 0,
             unwatched: true,
             timers: Timers::default(),
             waiting: holds::Waiting::default(),

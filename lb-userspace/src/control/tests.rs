@@ -145,6 +145,7 @@ fn seen(key: CheckKey, passed: bool) -> Observation<CheckKey> {
     Observation {
         key,
         check: 0,
+        run: 0,
         result,
         took: Duration::ZERO,
         at: Instant::now(),

@@ -93,6 +93,7 @@ mod tests {
         Observation {
             key,
             check: 0,
+            run: 0,
             result: Ok(Answer::default()),
             took: Duration::ZERO,
             at: Instant::now(),

@@ -37,6 +37,8 @@ pub struct Observation<K> {
     pub key: K,
     /// Which of the service's checks it was.
     pub check: usize,
+    /// The run that it is of: a check that goes another way, or by other settings, is another run.
+    pub run: u64,
     pub result: Result<Answer, ProbeError>,
     pub took: Duration,
     /// When the result was there.
@@ -48,6 +50,8 @@ pub struct Observation<K> {
 pub struct Job<K> {
     pub key: K,
     pub check: usize,
+    /// No other run has this number.
+    pub run: u64,
     pub spec: CheckSpec,
     pub target: SocketAddr,
     pub who: Who,
@@ -58,6 +62,7 @@ pub struct Job<K> {
 /// A running check; ends when dropped.
 #[derive(Debug)]
 pub struct Handle {
+    run: u64,
     task: JoinHandle<()>,
     pace: Arc<Pace>,
 }
@@ -72,6 +77,12 @@ struct Pace {
 }
 
 impl Handle {
+    /// The number of its run: what has another one was found by a check that it has taken the place of.
+    #[must_use]
+    pub const fn run(&self) -> u64 {
+        self.run
+    }
+
     /// Goes by what its results have come to: who is up, and whose newest results say so, is probed at the usual interval, and its passes
     /// are no news.
     pub fn follow(&self, monitor: &Monitor) {
@@ -113,7 +124,7 @@ pub fn spawn<K>(job: Job<K>, tx: Sender<K>) -> Handle
 where
     K: Clone + Hash + Send + Sync + 'static,
 {
-    let pace = Arc::new(Pace::default());
+    let (run, pace) = (job.run, Arc::new(Pace::default()));
     let runner = Runner {
         number: 0,
         excused: 0,
@@ -126,6 +137,7 @@ where
         pace: pace.clone(),
     };
     Handle {
+        run,
         task: tokio::spawn(runner.run()),
         pace,
     }
@@ -317,6 +329,7 @@ impl<K: Clone> Runner<K> {
         let observation = Observation {
             key: self.job.key.clone(),
             check: self.job.check,
+            run: self.job.run,
             result,
             took: at.saturating_duration_since(start),
             at,

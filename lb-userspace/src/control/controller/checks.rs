@@ -56,17 +56,28 @@ impl<D: Datapath> Controller<D> {
         turned
     }
 
-    /// Takes in a result, and does all that follows from it.
+    /// Takes in a result of the check that runs now, and does all that follows from it.
     ///
     /// # Errors
     /// When the data plane cannot be written.
     #[cfg(test)]
     pub fn observe(&mut self, observation: &Observation<CheckKey>) -> Result<()> {
-        self.note(observation);
+        self.note(&self.of_now(observation));
         self.hear();
         match self.due {
             Some(_) => self.reconcile(),
             None => Ok(()),
+        }
+    }
+
+    /// The same as a result of the check that runs now.
+    #[cfg(test)]
+    pub(in crate::control) fn of_now(&self, observation: &Observation<CheckKey>) -> Observation<CheckKey> {
+        let watched = self.watched.get(&observation.key);
+        let running = watched.and_then(|one| one.running.get(observation.check)?.as_ref());
+        Observation {
+            run: running.map_or(observation.run, crate::health::Handle::run),
+            ..observation.clone()
         }
     }
 
@@ -125,6 +136,7 @@ impl<D: Datapath> Controller<D> {
         let Observation {
             key,
             check,
+            run,
             ref result,
             took,
             at,
@@ -132,9 +144,13 @@ impl<D: Datapath> Controller<D> {
         let Some(watched) = self.watched.get_mut(&key) else {
             return false;
         };
-        let Some(spec) = watched.specs.get(check) else {
+        let (Some(spec), Some(Some(running))) = (watched.specs.get(check), watched.running.get(check)) else {
             return false;
         };
+        // By other settings, or another way, the backend may not have been asked the same.
+        if running.run() != run {
+            return false;
+        }
         if let Err(error) = result
             && error.is_ours()
         {
@@ -159,13 +175,7 @@ impl<D: Datapath> Controller<D> {
         };
         let stood = standing(&watched.case);
         let turn = watched.case.observe(check, result, took, at);
-        let monitor = &watched.case.checks()[check];
-        watched
-            .running
-            .get(check)
-            .into_iter()
-            .flatten()
-            .for_each(|one| one.follow(monitor));
+        running.follow(&watched.case.checks()[check]);
         let is_news = standing(&watched.case) != stood || turn.is_some();
         let wishes_anew = wish.is_some_and(|wish| *watched.case.wish() != wish);
         let place = watched.place.0;

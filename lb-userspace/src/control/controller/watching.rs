@@ -56,6 +56,7 @@ impl<D: Datapath> Controller<D> {
         let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
+        let mut runs = self.runs;
         for (at, service) in self.served.services.iter().enumerate() {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
@@ -81,11 +82,11 @@ impl<D: Datapath> Controller<D> {
                 };
                 turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
                 one.place = (at, place);
-                self.aim(&mut one, key, service, backend);
+                self.aim(&mut one, key, (service, backend), &mut runs);
                 watched.insert(key, one);
             }
         }
-        self.watched = watched;
+        (self.watched, self.runs) = (watched, runs);
         self.timers.retain(|key| self.watched.contains_key(key));
         self.waiting.clear();
         // Of those that have just begun, and by rules that may be others.
@@ -140,8 +141,15 @@ impl<D: Datapath> Controller<D> {
         }
     }
 
-    /// Starts the checks of a backend that have another aim than before.
-    fn aim(&self, watched: &mut Watched, key: CheckKey, service: &ServiceSpec, backend: &BackendSpec) {
+    /// Starts the checks of a backend that have another aim than before, each as the next of all `runs`: the results of those whose
+    /// place they take may still be on their way.
+    fn aim(
+        &self,
+        watched: &mut Watched,
+        key: CheckKey,
+        (service, backend): (&ServiceSpec, &BackendSpec),
+        runs: &mut u64,
+    ) {
         for check in 0..watched.specs.len() {
             let aim = self.aim_of(key, service, backend, &watched.specs[check]);
             if !watched.aims[check].gives_way_to(&aim) {
@@ -150,6 +158,7 @@ impl<D: Datapath> Controller<D> {
             let job = Job {
                 key,
                 check,
+                run: *runs,
                 spec: watched.specs[check].clone(),
                 target: watched.targets[check],
                 who: watched.who.clone(),
@@ -158,6 +167,7 @@ impl<D: Datapath> Controller<D> {
             };
             let running = health::spawn(job, self.outlets.observations.clone());
             running.hurry(watched.case.checks()[check].is_changing());
+            *runs += 1;
             watched.running[check] = Some(running);
             watched.aims[check] = aim;
         }

@@ -79,7 +79,8 @@ async fn backends_that_fail_together_are_out_before_any_table_is_filled() {
     }
     for id in [2, 3] {
         for _ in 0..3 {
-            waiting.send(seen((id, 1), false), true).await.unwrap();
+            let failed = controller.of_now(&seen((id, 1), false));
+            waiting.send(failed, true).await.unwrap();
         }
     }
     let tables = controller.datapath.tables_written;
@@ -469,6 +470,25 @@ async fn counts_go_on_under_another_interval() {
         [BackendState::Down, BackendState::Up],
         "the third in a row"
     );
+}
+
+#[tokio::test]
+async fn what_a_check_has_found_is_nothing_of_the_one_in_its_place() {
+    let rig = Rig::new();
+    let mut file = checked(service("web", 1, 2));
+    file.checks[0].fall = 1;
+    let (mut controller, waiting) = rig.start_hearing(MemoryDatapath::default(), std::slice::from_ref(&file));
+    for id in 1..=2 {
+        controller.observe(&seen((id, 1), true)).unwrap();
+    }
+    let late = controller.of_now(&seen((1, 1), false));
+    controller.change(every(&file, 1800)).unwrap();
+    waiting.send(late.clone(), true).await.unwrap();
+    assert!(!controller.hear());
+    assert_eq!(ups(&controller), 2);
+    waiting.send(controller.of_now(&late), true).await.unwrap();
+    assert!(controller.hear());
+    assert_eq!(states(&controller), [BackendState::Down, BackendState::Up]);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ fn job(spec: CheckSpec, target: SocketAddr, course: Course) -> Job<u32> {
     Job {
         key: 1,
         check: 0,
+        run: 7,
         spec,
         target,
         who: Who::default(),
