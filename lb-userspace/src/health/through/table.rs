@@ -128,18 +128,22 @@ impl Table {
         ports.try_for_each(|ports| free(&mut self.probes, ports, now, rest))
     }
 
-    /// Tells the programs of a probe, if no other one has one of its keys.
+    /// Tells the programs of a probe, by both of its keys or by none.
     fn put(&mut self, [asks, answers]: &Keys, probe: &Probe) -> Result<Put> {
         let put = self.probes.put(asks, probe)?;
         if put != Put::Done || asks == answers {
             return Ok(put);
         }
-        let put = self.probes.put(answers, probe)?;
-        if put != Put::Done {
-            self.probes.remove(asks)?;
-        }
-        Ok(put)
+        let put = self.probes.put(answers, probe);
+        unless_done(put, || self.probes.remove(asks))
     }
+}
+
+/// Takes back what goes with an entry, unless that has been written: a key that nobody lends would never be free again.
+fn unless_done(put: Result<Put>, take_back: impl FnOnce() -> Result<()>) -> Result<Put> {
+    let is_done = matches!(put, Ok(Put::Done));
+    let back = if is_done { Ok(()) } else { take_back() };
+    put.and_then(|put| back.map(|()| put))
 }
 
 /// Lets go of those that have rested.
@@ -157,4 +161,28 @@ fn keys(via: &Through, port: u16) -> Keys {
         port: port.to_be(),
         protocol: via.protocol.number(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn of_two_keys_the_first_stays_only_with_the_second() {
+        for (put, is_taken_back) in [
+            (Ok(Put::Done), false),
+            (Ok(Put::Taken), true),
+            (Ok(Put::Full), true),
+            (Err(anyhow!("no memory")), true),
+        ] {
+            let (mut stays, case) = (true, format!("{put:?}"));
+            let said = unless_done(put, || {
+                stays = false;
+                Ok(())
+            });
+            assert_eq!((stays, format!("{said:?}")), (!is_taken_back, case));
+        }
+    }
 }
