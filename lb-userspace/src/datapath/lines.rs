@@ -1,61 +1,51 @@
-//! The lines of translated flows ([`lb_common::line`]), for who lists and forgets flows.
+//! The lines of translated flows ([`lb_common::line`]), for who looks up, lists and forgets flows.
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Array, IterableMap as _, Map, MapData};
+use anyhow::Result;
+use aya::maps::{Array, IterableMap as _, MapData};
 use lb_common::{
-    conn::Flow,
-    flow::FlowKey,
     line::{
         self, Line, WORDS,
         word::{HASH, SEEN},
     },
-    maps,
 };
 
-use crate::datapath::{mapped::MappedArray, pins::Pins};
+use crate::datapath::mapped::MappedArray;
 
-/// The lines, in our memory.
+/// The lines, in our memory. A flow's is found by the keyed hash of the client's five-tuple.
 #[derive(Debug)]
 pub struct Lines {
     words: MappedArray,
     /// How many there are.
     len: u32,
-    hash_key: [u64; 2],
 }
 
 impl Lines {
-    /// Opens the pinned map, of a program whose flows are hashed under `hash_key`.
+    /// Maps the map.
     ///
     /// # Errors
-    /// When it is not there.
-    pub fn open(pins: &Pins, hash_key: [u64; 2]) -> Result<Self> {
-        let path = pins.map(maps::LINES);
-        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-        let lines: Array<_, Line> = Map::Array(data).try_into()?;
+    /// When the kernel refuses.
+    pub fn of(lines: &Array<MapData, Line>) -> Result<Self> {
         Ok(Self {
             words: MappedArray::of(lines.map().fd(), lines.len(), size_of::<Line>())?,
             len: lines.len(),
-            hash_key,
         })
     }
 
-    /// The last packet of a flow may be known to its line alone.
-    pub fn tell(&self, client: &FlowKey, flow: &mut Flow) {
-        for first in self.find(client) {
-            flow.last_seen = flow.last_seen.max(self.words.load(first + SEEN));
-        }
+    /// When a packet last went by a flow's line: its entry may know less. 0 without a line.
+    pub fn last_seen(&self, hash: u64) -> u64 {
+        let seen = self.find(hash).map(|first| self.words.load(first + SEEN));
+        seen.max().unwrap_or(0)
     }
 
     /// Forgets the line of a flow that is forgotten: the next packet finds none.
-    pub fn forget(&self, client: &FlowKey) {
-        for first in self.find(client) {
+    pub fn forget(&self, hash: u64) {
+        for first in self.find(hash) {
             (0..WORDS).for_each(|word| self.words.store(first + word, 0));
         }
     }
 
     /// The first words of a flow's lines: at most one, unless two CPUs have written one each.
-    fn find(&self, client: &FlowKey) -> impl Iterator<Item = usize> {
-        let hash = client.hash(self.hash_key);
+    fn find(&self, hash: u64) -> impl Iterator<Item = usize> {
         let places = line::places(hash, self.len).into_iter();
         places
             .filter(|place| *place < self.len)

@@ -38,6 +38,8 @@ pub struct MemoryDatapath {
     pub purged: Vec<u32>,
     /// What the program would remember, for [`Recall`].
     pub flows: BTreeMap<FlowKey, Flow>,
+    /// When packets last went by lines, by the hashes of their flows.
+    pub lines: BTreeMap<u64, u64>,
     pub replies: BTreeMap<FlowKey, Reply>,
     pub written: BTreeMap<u64, Entry>,
     pub now: u64,
@@ -250,6 +252,10 @@ impl Recall for MemoryDatapath {
 
     fn flow(&self, client: &FlowKey) -> Result<Option<Flow>> {
         Ok(self.flows.get(client).copied())
+    }
+
+    fn line_seen(&self, hash: u64) -> u64 {
+        self.lines.get(&hash).copied().unwrap_or(0)
     }
 
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>> {

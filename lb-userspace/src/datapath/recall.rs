@@ -3,19 +3,23 @@
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, MapData, MapError},
+    maps::{Array, HashMap, MapData, MapError},
 };
 use lb_common::{
     addr::Addr,
     backend::Backend,
     conn::{Flow, Reply},
     flow::FlowKey,
+    line::Line,
     maps,
     rate::SourceKey,
     written::{Entry, WAYS},
 };
 
-use crate::datapath::bpf::{self, BpfDatapath};
+use crate::datapath::{
+    bpf::{self, BpfDatapath},
+    lines::Lines,
+};
 
 /// The program's memory. Reading it changes nothing, not even what is thrown out next: the kernel marks entries of its LRU hashes as
 /// used for programs alone (`htab_lru_map_lookup_elem_sys` in kernel/bpf/hashtab.c).
@@ -24,6 +28,8 @@ pub trait Recall {
     fn clock(&self) -> Result<u64>;
     /// A flow that is translated, by the client's packets.
     fn flow(&self, client: &FlowKey) -> Result<Option<Flow>>;
+    /// When a packet last went by the line of a flow with this hash, of which the flow's entry may know nothing; 0 without a line.
+    fn line_seen(&self, hash: u64) -> u64;
     /// The same by the backend's.
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>>;
     /// All that is written down in the place of a hash.
@@ -48,6 +54,7 @@ pub trait Recall {
 pub struct Memory {
     flows: HashMap<MapData, FlowKey, Flow>,
     replies: HashMap<MapData, FlowKey, Reply>,
+    lines: Lines,
     source_rates: HashMap<MapData, SourceKey, u64>,
 }
 
@@ -57,7 +64,9 @@ impl Memory {
     /// # Errors
     /// When it lacks one of them or has it in another shape.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let lines: Array<MapData, Line> = bpf::take(ebpf, maps::LINES)?;
         Ok(Self {
+            lines: Lines::of(&lines)?,
             flows: bpf::take(ebpf, maps::FLOWS)?,
             replies: bpf::take(ebpf, maps::REPLIES)?,
             source_rates: bpf::take(ebpf, maps::SOURCE_RATES)?,
@@ -72,6 +81,10 @@ impl Recall for BpfDatapath {
 
     fn flow(&self, client: &FlowKey) -> Result<Option<Flow>> {
         found(&self.memory.flows, client).context("read the flows")
+    }
+
+    fn line_seen(&self, hash: u64) -> u64 {
+        self.memory.lines.last_seen(hash)
     }
 
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>> {

@@ -22,6 +22,7 @@ pub struct Records {
     backends: Array<MapData, Backend>,
     written: WrittenTable,
     lines: Lines,
+    hash_key: [u64; 2],
     capacity: usize,
 }
 
@@ -99,7 +100,8 @@ impl Records {
             replies: Map::LruHashMap(open(maps::REPLIES)?).try_into()?,
             backends: Map::Array(open(maps::BACKENDS)?).try_into()?,
             written: WrittenTable::open(pins)?,
-            lines: Lines::open(pins, hash_key)?,
+            lines: Lines::of(&Map::Array(open(maps::LINES)?).try_into()?)?,
+            hash_key,
             capacity,
         })
     }
@@ -146,7 +148,7 @@ impl Records {
         let mut forgotten = Forgotten::default();
         if let Some((client, _)) = select.flow {
             // Its line may be all that is left of it.
-            self.lines.forget(&client);
+            self.lines.forget(client.hash(self.hash_key));
         }
         for client in self.keys(select)? {
             let Some(flow) = self.meant(&client, select)? else {
@@ -155,7 +157,7 @@ impl Records {
             let answered = self.answered_as(&client, &flow)?;
             // An entry that the LRU has taken meanwhile is gone already.
             let is_gone = self.flows.remove(&client).is_err();
-            self.lines.forget(&client);
+            self.lines.forget(client.hash(self.hash_key));
             if is_gone {
                 continue;
             }
@@ -195,7 +197,8 @@ impl Records {
         let Some(mut flow) = recall::found(&self.flows, client).context("read the flows")? else {
             return Ok(None);
         };
-        self.lines.tell(client, &mut flow);
+        let by_line = self.lines.last_seen(client.hash(self.hash_key));
+        flow.last_seen = flow.last_seen.max(by_line);
         let is_meant = select.service.is_none_or(|service| flow.service == service)
             && select
                 .backend

@@ -169,10 +169,31 @@ impl<D: Datapath> View<'_, D> {
         }
     }
 
+    /// The remembered flow of the packet, with what its line knows of it.
+    pub fn flow_by_line(&self) -> Result<Option<Flow>> {
+        let key = &self.packet.flow;
+        let flow = self.tables.datapath.flow(key)?;
+        Ok(flow.map(|mut flow| {
+            let by_line = self.tables.datapath.line_seen(key.hash(self.loaded.hash_key));
+            flow.last_seen = flow.last_seen.max(by_line);
+            flow
+        }))
+    }
+
+    /// Whether the packet goes the short way, which asks a flow's line: what may begin a flow is asked of the entry alone.
+    fn asks_line(&self) -> bool {
+        translates(self.service.mode) && self.packet.tcp_flags & tcp::SYN == 0
+    }
+
     /// The remembered flow that the packet goes on with.
     fn followed(&self) -> Result<Option<Flow>> {
         let Packet { flow: key, tcp_flags } = &self.packet;
-        let Some(flow) = self.tables.datapath.flow(key)? else {
+        let known = if self.asks_line() {
+            self.flow_by_line()?
+        } else {
+            self.tables.datapath.flow(key)?
+        };
+        let Some(flow) = known else {
             return Ok(None);
         };
         let is_tcp = key.protocol == Protocol::Tcp.number();

@@ -151,7 +151,7 @@ impl<D: Datapath> Controller<D> {
 
     fn remembered(&self, view: &View<'_, D>) -> Result<Option<Remembered>> {
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
-        if let Some(flow) = self.datapath.flow(&view.packet.flow)? {
+        if let Some(flow) = view.flow_by_line()? {
             let has_id = view.tables.word(flow.backend).generation() == flow.generation;
             return Ok(Some(Remembered {
                 table: Table::Flows,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
-    conn::Timeouts,
+    conn::{Flow, FlowState, Timeouts},
     flow::{FlowKey, Protocol},
     pick::Opens,
 };
@@ -185,6 +185,52 @@ async fn the_state_of_the_slot_is_told_and_nothing_is_written() {
     let data = controller.lookup(&node(), &probe, PacketKind::Data).unwrap();
     assert_eq!((data.by, data.backend.unwrap().name), (Some(By::Previous), owner));
     assert_eq!(controller.datapath.tables, tables);
+}
+
+#[tokio::test]
+async fn a_line_tells_of_packets_that_the_entry_of_a_flow_does_not_know() {
+    let rig = Rig::new();
+    for (vip, kind, state, timeout, follows) in [
+        ("192.0.2.1:80/udp", PacketKind::Datagram, FlowState::Udp, 60, true),
+        // It may begin a flow, which is asked of the entry.
+        (
+            "192.0.2.1:80/tcp",
+            PacketKind::Syn,
+            FlowState::Established,
+            7200,
+            false,
+        ),
+    ] {
+        let mut spec = service("web", 1, 1);
+        spec.vips = vec![vip.parse().unwrap()];
+        let mut controller = rig.start(MemoryDatapath::default(), std::slice::from_ref(&spec));
+        controller.resolved(backend(1).address, Ok(way()), None).unwrap();
+        controller.settle().unwrap();
+        let probe = Probe {
+            from: "198.51.100.7:4000".parse().unwrap(),
+            to: vip.parse().unwrap(),
+            packet: Some(kind),
+        };
+        let (client, now) = (probe.flow(), 10_000 * SECOND);
+        let last_seen = now - timeout * SECOND - SECOND / 2;
+        let flow = Flow {
+            backend: 1,
+            generation: word(&controller, 1).generation(),
+            state: u32::from(state.wire()),
+            last_seen,
+            ..Flow::default()
+        };
+        controller.datapath.now = now;
+        controller.datapath.flows.insert(client, flow);
+        let told = |controller: &Controller<MemoryDatapath>| {
+            let told = controller.lookup(&node(), &probe, kind).unwrap();
+            (told.by == Some(By::Flow), told.remembered.unwrap().age_seconds)
+        };
+        assert_eq!(told(&controller), (false, timeout), "{vip}");
+        let line = (client.hash(HASH_KEY), now - SECOND);
+        controller.datapath.lines.extend([line]);
+        assert_eq!(told(&controller), (follows, 1), "{vip}");
+    }
 }
 
 #[tokio::test]
