@@ -4,13 +4,17 @@ mod asked;
 mod changes;
 mod checks;
 mod flows;
+mod holds;
+mod keeping;
 mod leaving;
 mod lookups;
+mod panics;
 mod program;
 mod restarts;
 mod stories;
 mod turns;
 mod vips;
+mod wishes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -160,5 +164,41 @@ fn drain(name: &str) -> Change {
             admin: Some(Admin::Drain),
             ..BackendChange::default()
         },
+    }
+}
+
+fn silent(key: CheckKey) -> Observation<CheckKey> {
+    Observation {
+        result: Err(ProbeError::timeout(Duration::from_secs(1))),
+        ..seen(key, false)
+    }
+}
+
+fn refused(key: CheckKey) -> Observation<CheckKey> {
+    Observation {
+        result: Err(ProbeError::refusal("connect: connection refused")),
+        ..seen(key, false)
+    }
+}
+
+fn ups(controller: &Controller<MemoryDatapath>) -> usize {
+    let up = |state: &&BackendState| **state == BackendState::Up;
+    states(controller).iter().filter(up).count()
+}
+
+/// Another interval for its only check.
+fn every(file: &ServiceSpec, seconds: u64) -> Change {
+    let mut checks = file.checks.clone();
+    checks[0].interval = Duration::from_secs(seconds);
+    set(ServiceChange {
+        checks: Some(checks),
+        ..ServiceChange::default()
+    })
+}
+
+fn set(set: ServiceChange) -> Change {
+    Change::SetService {
+        service: "web".into(),
+        set,
     }
 }
