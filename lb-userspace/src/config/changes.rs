@@ -61,14 +61,6 @@ change! {
 }
 
 impl BackendChange {
-    /// Whether `spec` has the settings already.
-    #[must_use]
-    pub fn is_in(&self, spec: &BackendSpec) -> bool {
-        let mut changed = spec.clone();
-        self.apply(&mut changed);
-        changed == *spec
-    }
-
     /// Gives `spec` the settings.
     pub fn apply(&self, spec: &mut BackendSpec) {
         self.set(spec);
@@ -82,14 +74,6 @@ impl BackendChange {
 }
 
 impl ServiceChange {
-    /// Whether `spec` has the settings already.
-    #[must_use]
-    pub fn is_in(&self, spec: &ServiceSpec) -> bool {
-        let mut changed = spec.clone();
-        self.apply(&mut changed);
-        changed == *spec
-    }
-
     /// The same with the defaults that come with another algorithm, so that it does the same to every service.
     #[must_use]
     pub fn spelled_out(self) -> Self {

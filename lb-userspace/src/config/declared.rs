@@ -44,6 +44,14 @@ macro_rules! change {
                 *self == Self::default()
             }
 
+            /// Whether `spec` has the settings already.
+            #[must_use]
+            pub fn is_in(&self, spec: &$spec) -> bool {
+                let mut changed = spec.clone();
+                self.set(&mut changed);
+                changed == *spec
+            }
+
             /// Gives `spec` the settings that are given.
             pub(in crate::config) fn set(&self, spec: &mut $spec) {
                 $(if let Some(value) = &self.$field {
