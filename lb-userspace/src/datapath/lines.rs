@@ -2,11 +2,9 @@
 
 use anyhow::Result;
 use aya::maps::{Array, IterableMap as _, MapData};
-use lb_common::{
-    line::{
-        self, Line, WORDS,
-        word::{HASH, SEEN},
-    },
+use lb_common::line::{
+    self, Line, WORDS,
+    word::{HASH, SEEN},
 };
 
 use crate::datapath::mapped::MappedArray;
