@@ -8,6 +8,7 @@ mod alone;
 mod balancer;
 mod bases;
 mod counts;
+mod established;
 mod failover;
 mod frame;
 mod haproxy;

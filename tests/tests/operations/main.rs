@@ -12,6 +12,7 @@ mod logging;
 mod neighbours;
 mod pair;
 mod pins;
+mod precedence;
 mod readiness;
 mod shares;
 mod signals;

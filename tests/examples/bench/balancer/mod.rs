@@ -8,15 +8,9 @@ pub mod settings;
 use std::{net::IpAddr, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{HashMap, Map, MapData},
-    programs::ProgramInfo,
-};
+use aya::{Ebpf, programs::ProgramInfo};
 use lb_common::{
     addr::Addr,
-    conn::{Flow, FlowState},
-    flow::FlowKey,
     limits,
     maps::{FLOWS, switches},
     next_hop::VlanDevice,
@@ -33,6 +27,7 @@ use xlb::datapath::{
 
 pub use self::served::{Ports, Remembered, Served};
 use crate::{
+    established,
     host::BPFFS,
     sys::{self, Linkage},
     wrapper::Target,
@@ -120,19 +115,7 @@ impl Balancer {
     /// Has the connections that clients have opened be established, as the backends' answers would make them.
     pub fn establish(&self) -> Result<()> {
         let pins = self.pins.as_ref().context("no maps are pinned")?;
-        let flows = Map::LruHashMap(MapData::from_pin(pins.map(FLOWS))?);
-        let mut flows: HashMap<_, FlowKey, Flow> = flows.try_into()?;
-        let keys: Vec<FlowKey> = flows.keys().collect::<Result<_, _>>()?;
-        for key in keys {
-            let Ok(flow) = flows.get(&key, 0) else {
-                continue;
-            };
-            if flow.state() == FlowState::Syn {
-                let state = u32::from(FlowState::Established.wire());
-                flows.insert(key, Flow { state, ..flow }, 0)?;
-            }
-        }
-        Ok(())
+        established::all(&pins.map(FLOWS))
     }
 
     /// Serves under an id that is free; the ids of its backends.

@@ -11,6 +11,7 @@ use xlb_tests::{interrupt, xdp::live::Stream};
 use super::{contender::Contender, stage::Stage, traffic::Traffic};
 use crate::{
     alone::stay_on_one_cpu,
+    established,
     report::{Report, Row, Samples},
 };
 
@@ -67,7 +68,12 @@ impl Lane {
     pub fn warm_up(&self, stage: &Stage) -> Result<()> {
         if self.contender.remembers() {
             // Of random flows, all but one in 400 have come by then.
-            self.send(stage, self.traffic.flows().saturating_mul(6).min(WARM_UP))?;
+            let all = self.traffic.flows().saturating_mul(6).min(WARM_UP);
+            self.send(stage, all)?;
+            if let Contender::Xlb(_) = self.contender {
+                established::all(&stage.flows())?;
+                self.send(stage, all)?;
+            }
         }
         let Run { arrived, .. } = self.send(stage, PROBE)?;
         ensure!(
