@@ -74,9 +74,14 @@ impl Place {
         true
     }
 
-    /// Takes the line away that is there.
+    /// Forgets the flow whose line is there.
     #[inline(always)]
-    pub fn clear(self) {
+    pub fn forget(self) {
+        forget(self.load(HASH));
+    }
+
+    #[inline(always)]
+    fn clear(self) {
         self.store(HASH, 0);
         self.store(UNTIL, 0);
     }

@@ -17,13 +17,22 @@ pub fn run() -> Result<PathBuf> {
     Ok(workspace::binary("xlb"))
 }
 
-/// Builds `xlb` together with what tests it, once for both: the crates that they share have all features that either asks for. That
-/// the agent needs none of the tests' is found out by building its documentation without them ([`crate::check`]).
-pub fn with_tests() -> Result<PathBuf> {
-    let mut command = workspace::cargo(&["build", "--release", "--package", "lb-userspace"]);
-    for package in workspace::TESTED_TOGETHER {
-        command.args(["--package", package]);
-    }
-    process::run(command.args(["--bin", "xlb", "--example", "*", "--test", "*"]))?;
+/// Builds `xlb` together with the labs that test it, once for both: the crates that they share have all features that either asks for.
+/// That the agent needs none of the labs' is for [`crate::check`] to find out.
+pub fn with_labs() -> Result<PathBuf> {
+    process::run(&mut workspace::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "lb-userspace",
+        "--package",
+        "xlb-tests",
+        "--bin",
+        "xlb",
+        "--example",
+        "*",
+        "--test",
+        "*",
+    ]))?;
     Ok(workspace::binary("xlb"))
 }

@@ -22,6 +22,8 @@ pub fn run() -> Result<()> {
             &["--all-targets"],
         ),
     )?;
+    // With the features that it asks for itself, as it is shipped.
+    stage("lint of the agent alone", &mut clippy(&["lb-userspace"], &[]))?;
     // By itself: built together with the agent it would get the agent's features of the crates they share. For this host, as
     // far as the lints go: without a standard library nothing can unwind.
     stage(

@@ -12,7 +12,7 @@ use crate::{
 pub fn run(args: &[String]) -> Result<()> {
     let start = Instant::now();
     timed("setup", setup::for_lab)?;
-    let xlb = timed("build", build::with_tests)?;
+    let xlb = timed("build", build::with_labs)?;
     let check = timed("check", check::run);
     let unit_tests = timed("unit tests", || unit_tests(args));
     let verified = timed("verify", verify::running_kernel);
@@ -27,25 +27,20 @@ pub fn run(args: &[String]) -> Result<()> {
     ])
 }
 
+/// Built as developers build: sooner, and with all checks of arithmetic.
 fn unit_tests(args: &[String]) -> Result<()> {
-    let of = |packages: &[&str]| {
+    let run = |packages: &[&str]| {
         let mut command = cargo(&["test", "--no-fail-fast"]);
         for package in packages {
             command.args(["--package", package]);
         }
-        command
+        // The agent's own tests need no BPF program.
+        command.env("AYA_BUILD_SKIP", "1").arg("--").args(args);
+        process::run(&mut command)
     };
-    // As developers build: sooner, and with all checks of arithmetic. The agent's own tests need no BPF program.
-    let common = process::run(of(&workspace::COMMON).arg("--").args(args));
-    let mut agent = of(&["lb-userspace"]);
-    let agent = process::run(agent.env("AYA_BUILD_SKIP", "1").arg("--").args(args));
-    let rest = process::run(
-        of(&workspace::TESTED_TOGETHER)
-            .args(["--release", "--lib", "--bins"])
-            .args(["--test", "mutations", "--test", "story", "--"])
-            .args(args),
-    );
-    common.and(agent).and(rest)
+    let common = run(&workspace::COMMON);
+    let rest = run(&["lb-userspace", "xtask", "xlb-fuzz", "xlb-blockstore"]);
+    common.and(rest)
 }
 
 /// One at a time: they measure, and they share the machine's cores with the agents and servers that they start.

@@ -32,9 +32,6 @@ pub fn binary(name: &str) -> PathBuf {
 /// share. The agent and the BPF programs would be built once more.
 pub const COMMON: [&str; 1] = ["lb-common"];
 
-/// What is built with one choice of features, so that nothing that they share is built twice.
-pub const TESTED_TOGETHER: [&str; 4] = ["xtask", "xlb-fuzz", "xlb-blockstore", "xlb-tests"];
-
 /// Builds one of the programs in `tests/examples`; returns where it is.
 pub fn example(name: &str) -> Result<PathBuf> {
     process::run(&mut cargo(&[

@@ -162,12 +162,12 @@ fn refresh(looked: Looked, backend: (u32, u32), plain: &Plain, leaves_as: &FlowK
     let is_idle = now.saturating_sub(flow.reply_seen) > REPLY_IDLE;
     if (is_idle || has_line) && !flow::is_answered_by(&plain.flow, backend, &leaves_as.reversed()) {
         if has_line {
-            place.clear();
+            place.forget();
         }
         return None;
     }
     if has_line && !matches!(flow.state(), FlowState::Established | FlowState::Udp) {
-        place.clear();
+        place.forget();
     }
     if is_idle {
         flow.reply_seen = now;

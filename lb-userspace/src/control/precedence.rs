@@ -7,9 +7,14 @@ use std::{cell::Cell, io, ptr};
 
 use nix::libc;
 
+/// Threads and programs that a thread starts are usual ones.
+const ALONE: libc::c_int = libc::SCHED_RESET_ON_FORK;
 /// The least of those before usual threads (sched(7)).
 const FIRST: libc::sched_param = libc::sched_param { sched_priority: 1 };
 const USUAL: libc::sched_param = libc::sched_param { sched_priority: 0 };
+
+/// Such things for which others wait.
+const FEW: usize = 16;
 
 thread_local! {
     /// Whether this thread has it now.
@@ -25,14 +30,18 @@ pub struct Precedence(());
 pub struct GivenWay(());
 
 impl Precedence {
-    /// Takes it, if this program may.
+    /// Takes it, if this program may. Whoever has given this thread another place knows why.
     pub fn take() -> Option<Self> {
+        if policy() != libc::SCHED_OTHER {
+            log::debug!("the control loop keeps the scheduling policy that it was started with");
+            return None;
+        }
         match take() {
             Ok(()) => Some(Self(())),
             Err(error) => {
                 log::warn!(
-                    "results of probes wait for other programs' turns: sched_setscheduler: {error}: \
-                     give xlb CAP_SYS_NICE, or set node.realtime = false"
+                    "results of probes wait for other programs' turns: sched_setscheduler: {error}: allow it (CAP_SYS_NICE; \
+                     RestrictRealtime of systemd and real-time time of a cgroup forbid it, too), or set node.realtime = false"
                 );
                 None
             }
@@ -42,17 +51,20 @@ impl Precedence {
 
 impl Drop for Precedence {
     fn drop(&mut self) {
-        drop_it();
+        let _done = drop_it();
     }
 }
 
 /// For what has time, if this thread has precedence.
 #[must_use]
 pub fn give_way() -> Option<GivenWay> {
-    HAS.get().then(|| {
-        drop_it();
-        GivenWay(())
-    })
+    (HAS.get() && drop_it()).then(|| GivenWay(()))
+}
+
+/// For so many things of some microseconds each.
+#[must_use]
+pub fn give_way_for(many: usize) -> Option<GivenWay> {
+    if many > FEW { give_way() } else { None }
 }
 
 impl Drop for GivenWay {
@@ -66,16 +78,28 @@ impl Drop for GivenWay {
 }
 
 fn take() -> io::Result<()> {
-    // Threads and programs that this one starts are usual ones.
-    set(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &FIRST)?;
+    set(libc::SCHED_RR | ALONE, &FIRST)?;
     HAS.set(true);
     Ok(())
 }
 
-fn drop_it() {
-    // That needs no privilege.
-    let _never = set(libc::SCHED_OTHER, &USUAL);
-    HAS.set(false);
+/// Whether it is dropped. That needs no privilege, as what is reset stays so.
+fn drop_it() -> bool {
+    let dropped = set(libc::SCHED_OTHER | ALONE, &USUAL);
+    match &dropped {
+        Ok(()) => HAS.set(false),
+        Err(error) => {
+            log::warn!("the control loop goes first in all that it does: sched_setscheduler: {error}")
+        }
+    }
+    dropped.is_ok()
+}
+
+/// This thread's, whatever it hands on.
+fn policy() -> libc::c_int {
+    // SAFETY: it takes a number, of which 0 is this thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    policy & !ALONE
 }
 
 fn set(policy: libc::c_int, parameters: &libc::sched_param) -> io::Result<()> {
@@ -94,13 +118,6 @@ mod tests {
 
     use super::*;
 
-    const URGENT: libc::c_int = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-
-    fn policy() -> libc::c_int {
-        // SAFETY: 0 is this thread.
-        unsafe { libc::sched_getscheduler(0) }
-    }
-
     /// In a thread of its own: tests share theirs.
     fn apart(test: impl FnOnce() + Send + 'static) {
         thread::spawn(test).join().unwrap();
@@ -113,16 +130,25 @@ mod tests {
                 eprintln!("not tried: this user may not (CAP_SYS_NICE)");
                 return;
             };
-            assert_eq!(policy(), URGENT);
+            assert_eq!(policy(), libc::SCHED_RR);
             assert_eq!(thread::spawn(policy).join().unwrap(), libc::SCHED_OTHER);
             let outer = give_way();
             assert_eq!(policy(), libc::SCHED_OTHER);
             drop(give_way());
             assert_eq!(policy(), libc::SCHED_OTHER, "within what gives way anyhow");
             drop(outer);
-            assert_eq!(policy(), URGENT);
+            assert_eq!(policy(), libc::SCHED_RR);
             drop(precedence);
             assert_eq!(policy(), libc::SCHED_OTHER);
+        });
+    }
+
+    #[test]
+    fn another_place_is_kept() {
+        apart(|| {
+            set(libc::SCHED_BATCH, &USUAL).unwrap();
+            assert!(Precedence::take().is_none() && give_way().is_none());
+            assert_eq!(policy(), libc::SCHED_BATCH);
         });
     }
 

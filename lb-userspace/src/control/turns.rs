@@ -127,6 +127,8 @@ fn take_news<D: Datapath>(
     first: News,
     more: &mut mpsc::Receiver<News>,
 ) -> Result<()> {
+    // There may be ten thousand ways.
+    let _others_first = give_way();
     let mut next = Some(first);
     while let Some(news) = next {
         match news {

@@ -254,8 +254,8 @@ impl Recall for MemoryDatapath {
         Ok(self.flows.get(client).copied())
     }
 
-    fn line_seen(&self, hash: u64) -> u64 {
-        self.lines.get(&hash).copied().unwrap_or(0)
+    fn line_seen(&self, hash: u64) -> Result<u64> {
+        Ok(self.lines.get(&hash).copied().unwrap_or(0))
     }
 
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>> {

@@ -10,16 +10,13 @@ use lb_common::{
     backend::Backend,
     conn::{Flow, Reply},
     flow::FlowKey,
-    line::Line,
+    line::{self, Line},
     maps,
     rate::SourceKey,
     written::{Entry, WAYS},
 };
 
-use crate::datapath::{
-    bpf::{self, BpfDatapath},
-    lines::Lines,
-};
+use crate::datapath::bpf::{self, BpfDatapath};
 
 /// The program's memory. Reading it changes nothing, not even what is thrown out next: the kernel marks entries of its LRU hashes as
 /// used for programs alone (`htab_lru_map_lookup_elem_sys` in kernel/bpf/hashtab.c).
@@ -29,7 +26,7 @@ pub trait Recall {
     /// A flow that is translated, by the client's packets.
     fn flow(&self, client: &FlowKey) -> Result<Option<Flow>>;
     /// When a packet last went by the line of a flow with this hash, of which the flow's entry may know nothing; 0 without a line.
-    fn line_seen(&self, hash: u64) -> u64;
+    fn line_seen(&self, hash: u64) -> Result<u64>;
     /// The same by the backend's.
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>>;
     /// All that is written down in the place of a hash.
@@ -50,11 +47,11 @@ pub trait Recall {
 }
 
 /// The kernel's tables of it.
-#[derive(Debug)]
 pub struct Memory {
     flows: HashMap<MapData, FlowKey, Flow>,
     replies: HashMap<MapData, FlowKey, Reply>,
-    lines: Lines,
+    /// Asked once in a while: not in our memory, where it would count a second time.
+    lines: Array<MapData, Line>,
     source_rates: HashMap<MapData, SourceKey, u64>,
 }
 
@@ -64,9 +61,8 @@ impl Memory {
     /// # Errors
     /// When it lacks one of them or has it in another shape.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
-        let lines: Array<MapData, Line> = bpf::take(ebpf, maps::LINES)?;
         Ok(Self {
-            lines: Lines::of(&lines)?,
+            lines: bpf::take(ebpf, maps::LINES)?,
             flows: bpf::take(ebpf, maps::FLOWS)?,
             replies: bpf::take(ebpf, maps::REPLIES)?,
             source_rates: bpf::take(ebpf, maps::SOURCE_RATES)?,
@@ -83,8 +79,16 @@ impl Recall for BpfDatapath {
         found(&self.memory.flows, client).context("read the flows")
     }
 
-    fn line_seen(&self, hash: u64) -> u64 {
-        self.memory.lines.last_seen(hash)
+    fn line_seen(&self, hash: u64) -> Result<u64> {
+        let (lines, mut seen) = (&self.memory.lines, 0);
+        let places = line::places(hash, lines.len()).into_iter();
+        for place in places.filter(|place| *place < lines.len()) {
+            let line = lines.get(&place, 0).context("read the lines")?;
+            if line.hash == hash {
+                seen = seen.max(line.seen);
+            }
+        }
+        Ok(seen)
     }
 
     fn reply(&self, backend: &FlowKey) -> Result<Option<Reply>> {

@@ -17,6 +17,7 @@ use crate::{
         events::{News, What},
         ids::Granted,
         pool::Standing,
+        precedence::give_way_for,
     },
     datapath::Datapath,
     health::{Case, Course, Health, Observation, ProbeError, Turn, Who},
@@ -101,9 +102,10 @@ impl<D: Datapath> Controller<D> {
     /// When the data plane cannot be written.
     pub fn catch_up(&mut self) -> Result<()> {
         let now = clock::now();
-        for key in self.timers.over(now) {
-            self.tick(key, now);
-        }
+        let over = self.timers.over(now);
+        let others_first = give_way_for(over.len());
+        over.into_iter().for_each(|key| self.tick(key, now));
+        drop(others_first);
         self.tell();
         self.keep_health(now);
         self.look_at_signs(now)?;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{CheckKey, Controller};
 use crate::{
     config::{CheckSpec, HealthSpec},
-    control::clock,
+    control::{clock, precedence::give_way},
     datapath::Datapath,
     health::{Case, Flaps, Health, Monitor, Who, Wish, wishes},
 };
@@ -211,7 +211,9 @@ impl<D: Datapath> Controller<D> {
 
     /// Beside the control loop, which waits for no disk.
     fn write_aside(&mut self, now: Instant) {
+        let others_first = give_way();
         let (path, document) = self.document(now);
+        drop(others_first);
         self.kept.writing = Some(tokio::task::spawn_blocking(move || {
             write_or_warn(&path, &document);
         }));

@@ -6,7 +6,10 @@ use log::Level;
 
 use super::Controller;
 use crate::{
-    control::events::{Journal, News, What},
+    control::{
+        events::{Journal, News, What},
+        precedence::give_way_for,
+    },
     datapath::Datapath,
 };
 
@@ -44,6 +47,7 @@ impl Untold {
     }
 
     fn tell(&mut self, journal: &Journal) {
+        let _others_first = give_way_for(self.0.len());
         for one in self.0.drain(..) {
             log::log!(one.level, "{}", one.line);
             let news = News {

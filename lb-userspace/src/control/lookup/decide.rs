@@ -172,17 +172,17 @@ impl<D: Datapath> View<'_, D> {
     /// The remembered flow of the packet, with what its line knows of it.
     pub fn flow_by_line(&self) -> Result<Option<Flow>> {
         let key = &self.packet.flow;
-        let flow = self.tables.datapath.flow(key)?;
-        Ok(flow.map(|mut flow| {
-            let by_line = self.tables.datapath.line_seen(key.hash(self.loaded.hash_key));
-            flow.last_seen = flow.last_seen.max(by_line);
-            flow
-        }))
+        let Some(mut flow) = self.tables.datapath.flow(key)? else {
+            return Ok(None);
+        };
+        let by_line = self.tables.datapath.line_seen(key.hash(self.loaded.hash_key))?;
+        flow.last_seen = flow.last_seen.max(by_line);
+        Ok(Some(flow))
     }
 
-    /// Whether the packet goes the short way, which asks a flow's line: what may begin a flow is asked of the entry alone.
+    /// Whether the packet goes the short way, which asks a flow's line: what may begin or end a flow is asked of the entry alone.
     fn asks_line(&self) -> bool {
-        translates(self.service.mode) && self.packet.tcp_flags & tcp::SYN == 0
+        translates(self.service.mode) && self.packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0
     }
 
     /// The remembered flow that the packet goes on with.
