@@ -3,7 +3,7 @@
 //! Nothing that takes long is done so. Packets may be on threads of the usual kind (`ksoftirqd`, those of NAPI), and those of this thread's CPU
 //! would wait.
 
-use std::{cell::Cell, io, ptr};
+use std::{cell::Cell, io, ptr, time::Duration};
 
 use nix::libc;
 
@@ -13,8 +13,9 @@ const ALONE: libc::c_int = libc::SCHED_RESET_ON_FORK;
 const FIRST: libc::sched_param = libc::sched_param { sched_priority: 1 };
 const USUAL: libc::sched_param = libc::sched_param { sched_priority: 0 };
 
-/// Such things for which others wait.
-const FEW: usize = 16;
+/// As long as usual threads have to wait for each other (`base_slice_ns` of the kernel's scheduler, with some CPUs). Whoever has given way for less
+/// may get back only after as much.
+const TURN: Duration = Duration::from_millis(3);
 
 thread_local! {
     /// Whether this thread has it now.
@@ -61,10 +62,11 @@ pub fn give_way() -> Option<GivenWay> {
     (HAS.get() && drop_it()).then(|| GivenWay(()))
 }
 
-/// For so many things of some microseconds each.
+/// For so many things that take so long each, if that is longer than others' turns are.
 #[must_use]
-pub fn give_way_for(many: usize) -> Option<GivenWay> {
-    if many > FEW { give_way() } else { None }
+pub fn give_way_for(many: usize, each: Duration) -> Option<GivenWay> {
+    let all = each.saturating_mul(u32::try_from(many).unwrap_or(u32::MAX));
+    if all > TURN { give_way() } else { None }
 }
 
 impl Drop for GivenWay {

@@ -29,6 +29,9 @@ pub type CheckKey = (u32, u32);
 /// How long tables wait for more that changes them: words, which take a backend out or in, wait for nothing.
 const TABLES_WAIT: Duration = Duration::from_millis(20);
 
+/// How long it takes to see what time alone has changed of one backend.
+const TICK: Duration = Duration::from_micros(5);
+
 /// A check to be made because somebody asks.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -103,7 +106,7 @@ impl<D: Datapath> Controller<D> {
     pub fn catch_up(&mut self) -> Result<()> {
         let now = clock::now();
         let over = self.timers.over(now);
-        let others_first = give_way_for(over.len());
+        let others_first = give_way_for(over.len(), TICK);
         over.into_iter().for_each(|key| self.tick(key, now));
         drop(others_first);
         self.tell();

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{CheckKey, Controller};
 use crate::{
     config::{CheckSpec, HealthSpec},
-    control::{clock, precedence::give_way},
+    control::{clock, precedence::give_way_for},
     datapath::Datapath,
     health::{Case, Flaps, Health, Monitor, Who, Wish, wishes},
 };
@@ -27,6 +27,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(60);
 /// What is older says nothing of now: who comes back after that begins anew.
 const STALE: Duration = Duration::from_secs(10 * 60);
+/// How long it takes to look at one of whom there is something to write.
+const NOTE: Duration = Duration::from_micros(3);
 /// How long the end of the agent waits for the disk.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -211,7 +213,7 @@ impl<D: Datapath> Controller<D> {
 
     /// Beside the control loop, which waits for no disk.
     fn write_aside(&mut self, now: Instant) {
-        let others_first = give_way();
+        let others_first = give_way_for(self.kept.noted.len(), NOTE);
         let (path, document) = self.document(now);
         drop(others_first);
         self.kept.writing = Some(tokio::task::spawn_blocking(move || {

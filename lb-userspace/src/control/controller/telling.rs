@@ -1,6 +1,6 @@
 //! The controller's voice: what has happened is told when words are written, for packets wait for those and not for a log.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::Level;
 
@@ -12,6 +12,9 @@ use crate::{
     },
     datapath::Datapath,
 };
+
+/// How long one takes to tell: most of that is the line of the log.
+const EACH: Duration = Duration::from_micros(10);
 
 /// What has happened, in order, and nobody has been told.
 #[derive(Debug, Default)]
@@ -47,7 +50,7 @@ impl Untold {
     }
 
     fn tell(&mut self, journal: &Journal) {
-        let _others_first = give_way_for(self.0.len());
+        let _others_first = give_way_for(self.0.len(), EACH);
         for one in self.0.drain(..) {
             log::log!(one.level, "{}", one.line);
             let news = News {
