@@ -3,10 +3,11 @@
 use std::{
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::service::ForwardMode;
+use lb_common::{LAYOUT_VERSION, maps::FLOWS, service::ForwardMode};
 use xlb_tests::{
     agent::{Agent, AgentBuilder},
     lab::address::{BALANCER, Net},
@@ -111,7 +112,7 @@ impl Contender {
 
 /// All of them at work, but for the limit, which is of a family.
 pub struct Contenders {
-    _agent: Agent,
+    agent: Agent,
     /// Connections that the kernel remembers at most.
     most_connections: u32,
 }
@@ -139,9 +140,15 @@ impl Contenders {
             nftables::balance(nftables, SocketAddr::new(family.vip(), PORT), &backends)?;
         }
         Ok(Self {
-            _agent: agent,
+            agent,
             most_connections: nftables::most_connections()?,
         })
+    }
+
+    /// Where xlb's table of flows is pinned.
+    pub fn flows(&self) -> PathBuf {
+        let version = self.agent.pin_dir().join(format!("v{LAYOUT_VERSION}"));
+        version.join(FLOWS)
     }
 
     /// Whether this one has room for the flows, where a run is of all of these, of each family.

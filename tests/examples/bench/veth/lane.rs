@@ -1,6 +1,7 @@
 //! One contender with its packets, and what is counted of them.
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -64,14 +65,14 @@ impl Lane {
         format!("{}/{}", self.contender.name(), self.traffic)
     }
 
-    /// Opens the flows, and makes sure that frames arrive as they should.
-    pub fn warm_up(&self, stage: &Stage) -> Result<()> {
+    /// Opens the flows, for xlb in its pinned table of `flows`, and makes sure that frames arrive as they should.
+    pub fn warm_up(&self, stage: &Stage, flows: &Path) -> Result<()> {
         if self.contender.remembers() {
             // Of random flows, all but one in 400 have come by then.
             let all = self.traffic.flows().saturating_mul(6).min(WARM_UP);
             self.send(stage, all)?;
             if let Contender::Xlb(_) = self.contender {
-                established::all(&stage.flows())?;
+                established::all(flows)?;
                 self.send(stage, all)?;
             }
         }

@@ -81,7 +81,7 @@ fn measure(
     let mut limit = Lane::new(stage, Contender::Limit, traffic)?;
     let _limit = contender::limit(stage, traffic)?;
     for lane in [&limit].into_iter().chain(&lanes) {
-        lane.warm_up(stage)?;
+        lane.warm_up(stage, &contenders.flows())?;
     }
     for _ in 0..args.rounds {
         limit.turn(stage, args.frames)?;

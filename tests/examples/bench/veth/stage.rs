@@ -8,10 +8,7 @@
 //!       …                      …
 //! ```
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
-use lb_common::{LAYOUT_VERSION, maps::FLOWS};
 use nix::net::if_::if_nametoindex;
 use xlb_tests::{
     lab::address::{BALANCER, FIRST_HOST, Mac, Net, PREFIX_LEN, PREFIX_LEN6},
@@ -70,12 +67,6 @@ impl Stage {
     pub fn host(&self, name: &str) -> Result<&Netns> {
         let found = self.hosts.iter().find(|(other, _)| *other == name);
         found.map(|(_, ns)| ns).with_context(|| format!("no host {name}"))
-    }
-
-    /// Where the balancer's table of flows is pinned.
-    pub fn flows(&self) -> PathBuf {
-        let version = self.scope.pin_dir().join(format!("v{LAYOUT_VERSION}"));
-        version.join(FLOWS)
     }
 
     /// The sender's device towards a contender.
