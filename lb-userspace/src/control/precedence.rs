@@ -1,7 +1,7 @@
 //! The loop's place among what a host does: results of probes are heard before any other program's turn is over.
 //!
-//! Nothing that takes long is done so. Packets may be on threads of the usual kind (`ksoftirqd`, those of NAPI), and those of this thread's CPU
-//! would wait.
+//! What may take longer than a usual thread's turn is not done so. Packets may be on threads of the usual kind (`ksoftirqd`, those of NAPI), and those
+//! of this thread's CPU would wait.
 
 use std::{cell::Cell, io, ptr, time::Duration};
 

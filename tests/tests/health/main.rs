@@ -9,6 +9,7 @@ mod crowd;
 mod download;
 mod growth;
 mod grpc;
+mod ill_kinds;
 mod illnesses;
 mod kinds;
 mod paths;
