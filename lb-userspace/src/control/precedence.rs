@@ -91,7 +91,7 @@ fn drop_it() -> bool {
     match &dropped {
         Ok(()) => HAS.set(false),
         Err(error) => {
-            log::warn!("the control loop goes first in all that it does: sched_setscheduler: {error}")
+            log::warn!("the control loop goes first in all that it does: sched_setscheduler: {error}");
         }
     }
     dropped.is_ok()
