@@ -9,6 +9,9 @@ use crate::{
     workspace::{self, cargo},
 };
 
+/// What lb-userspace's build script takes as a wish for no BPF program.
+pub const NO_PROGRAM: (&str, &str) = ("AYA_BUILD_SKIP", "1");
+
 pub fn run() -> Result<()> {
     stage("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     stage(
@@ -22,8 +25,11 @@ pub fn run() -> Result<()> {
             &["--all-targets"],
         ),
     )?;
-    // With the features that it asks for itself, as it is shipped.
-    stage("lint of the agent alone", &mut clippy(&["lb-userspace"], &[]))?;
+    // With the features that it asks for itself, as it is shipped. For this and for documentation no program is built.
+    stage(
+        "lint of the agent alone",
+        clippy(&["lb-userspace"], &[]).env(NO_PROGRAM.0, NO_PROGRAM.1),
+    )?;
     // By itself: built together with the agent it would get the agent's features of the crates they share. For this host, as
     // far as the lints go: without a standard library nothing can unwind.
     stage(
@@ -42,7 +48,9 @@ pub fn run() -> Result<()> {
         "--package",
         "lb-userspace",
     ]);
-    stage("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+    doc.env("RUSTDOCFLAGS", "-D warnings")
+        .env(NO_PROGRAM.0, NO_PROGRAM.1);
+    stage("documentation", &mut doc)
 }
 
 fn clippy(packages: &[&str], options: &[&str]) -> Command {

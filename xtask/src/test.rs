@@ -35,7 +35,10 @@ fn unit_tests(args: &[String]) -> Result<()> {
             command.args(["--package", package]);
         }
         // The agent's own tests need no BPF program.
-        command.env("AYA_BUILD_SKIP", "1").arg("--").args(args);
+        command
+            .env(check::NO_PROGRAM.0, check::NO_PROGRAM.1)
+            .arg("--")
+            .args(args);
         process::run(&mut command)
     };
     let common = run(&workspace::COMMON);

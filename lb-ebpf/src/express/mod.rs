@@ -79,7 +79,7 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
                 }
                 plain::v4(frame, len)
             } else if quoted::is_taken(protocol, true) && board::may_be_vip(&destination) {
-                quoted::v4(frame, plain::ip_v4(frame, len)?)
+                quoted::v4(frame, &plain::ip_v4(frame, len)?)
             } else {
                 None
             };
@@ -98,7 +98,7 @@ fn by_family(frame: &mut Frame) -> Option<u32> {
                 }
                 plain::v6(frame, len)
             } else if quoted::is_taken(protocol, false) && board::may_be_vip(&destination) {
-                quoted::v6(frame, plain::ip_v6(frame, len)?)
+                quoted::v6(frame, &plain::ip_v6(frame, len)?)
             } else {
                 None
             };

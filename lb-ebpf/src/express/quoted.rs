@@ -23,7 +23,7 @@ pub const fn is_taken(protocol: u8, is_v4: bool) -> bool {
 
 /// Reads an error of IPv4, of which `ip` is what its own header says.
 #[inline(always)]
-pub fn v4(frame: &Frame, ip: Plain) -> Option<Plain> {
+pub fn v4(frame: &Frame, ip: &Plain) -> Option<Plain> {
     const LATER: u16 = 0x1fff_u16.to_be();
     let l4 = eth::LEN + size_of::<Ipv4>();
     if !matches!(frame.header::<Icmp>(l4)?.kind[0], 3 | 11 | 12) {
@@ -41,7 +41,7 @@ pub fn v4(frame: &Frame, ip: Plain) -> Option<Plain> {
 
 /// Reads an error of IPv6 about a packet without extension headers.
 #[inline(always)]
-pub fn v6(frame: &Frame, ip: Plain) -> Option<Plain> {
+pub fn v6(frame: &Frame, ip: &Plain) -> Option<Plain> {
     let l4 = eth::LEN + size_of::<Ipv6>();
     if !matches!(frame.header::<Icmp>(l4)?.kind[0], 1..=4) {
         return None;
@@ -65,7 +65,7 @@ pub fn v6(frame: &Frame, ip: Plain) -> Option<Plain> {
 #[inline(always)]
 fn answer(
     frame: &Frame,
-    ip: Plain,
+    ip: &Plain,
     (source, destination): (Addr, Addr),
     protocol: u8,
     at: usize,
@@ -87,6 +87,6 @@ fn answer(
         },
         opens: Opens::Later,
         is_error: true,
-        ..ip
+        ..*ip
     })
 }

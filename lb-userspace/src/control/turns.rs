@@ -1,6 +1,9 @@
 //! The turns of the control loop. Whatever one is for, first of all the results of probes that wait are heard, and words written.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -8,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     Ask, Controller, Node, Request, handle,
     lookout::{Lookout, Sight},
-    precedence::{Precedence, give_way},
+    precedence::{Precedence, give_way, give_way_for},
 };
 use crate::{
     datapath::{Datapath, sweep::Census},
@@ -26,6 +29,9 @@ pub struct Inlets {
     /// Whether results of probes go before other programs on this host.
     pub realtime: bool,
 }
+
+/// How long it takes to take in a way, where ten thousand others are known.
+const WAY: Duration = Duration::from_millis(1);
 
 /// What a turn is for, besides results of probes that may change something.
 enum Turn {
@@ -127,8 +133,7 @@ fn take_news<D: Datapath>(
     first: News,
     more: &mut mpsc::Receiver<News>,
 ) -> Result<()> {
-    // There may be ten thousand ways.
-    let _others_first = give_way();
+    let _others_first = give_way_for(1 + more.len(), WAY);
     let mut next = Some(first);
     while let Some(news) = next {
         match news {

@@ -1,4 +1,5 @@
-//! Every type of check that asks something, against a server that is ill in every way that there is for it.
+//! Types of checks that talk to a server or run a command, against one that is ill in every way that there is for it. [`illnesses`](crate::illnesses) has
+//! a backend's agent, and [`kinds`](crate::kinds) those who are gone, and who give a wrong answer.
 
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt as _};
 

@@ -29,6 +29,8 @@ pub type CheckKey = (u32, u32);
 /// How long tables wait for more that changes them: words, which take a backend out or in, wait for nothing.
 const TABLES_WAIT: Duration = Duration::from_millis(20);
 
+/// How long it takes to hear a failure.
+const RESULT: Duration = Duration::from_micros(10);
 /// How long it takes to see what time alone has changed of one backend.
 const TICK: Duration = Duration::from_micros(5);
 
@@ -52,10 +54,15 @@ impl<D: Datapath> Controller<D> {
     /// Takes in the results that are waiting; whether any turned a backend. Words are written at once, and only then is told what has
     /// happened; [`catch_up`](Self::catch_up) follows.
     pub fn hear(&mut self) -> bool {
-        let mut turned = false;
-        while let Some(observation) = self.observations.try_next() {
+        let (mut turned, mut others_first) = (false, None);
+        for heard in 1.. {
+            let Some(observation) = self.observations.try_next() else {
+                break;
+            };
+            others_first = others_first.or_else(|| give_way_for(heard, RESULT));
             turned |= self.note(&observation);
         }
+        drop(others_first);
         self.tell();
         turned
     }
