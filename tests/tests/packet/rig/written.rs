@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lb_common::written::{Entry, WAYS, WrittenCount, WrittenState, bucket};
-use xlb::datapath::Datapath as _;
+use xlb::datapath::{Datapath as _, sweep};
 
 use crate::rig::Rig;
 
@@ -44,8 +44,10 @@ impl Rig {
         for at in self.bucket(hash) {
             let entry = Entry(self.written.load(at));
             if entry.is_of(hash) {
-                let seen = 0_u64.wrapping_sub(entry.silence(0) >> STEP_BITS);
-                let earlier = seen.wrapping_sub(steps) << STEP_BITS;
+                // By the clock that it was stamped with: to any other it may seem to be ahead.
+                let now = sweep::now().unwrap();
+                let silence = entry.silence(now) + (steps << STEP_BITS);
+                let earlier = now.wrapping_sub(silence);
                 self.written.store(at, entry.refreshed(entry.state(), earlier).0);
             }
         }
