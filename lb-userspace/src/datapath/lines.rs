@@ -1,4 +1,4 @@
-//! The lines of translated flows ([`lb_common::line`]), for who looks up, lists and forgets flows.
+//! The lines of translated flows ([`lb_common::line`]), for who lists and forgets flows, and where they are for who looks one up.
 
 use anyhow::Result;
 use aya::maps::{Array, IterableMap as _, MapData};
@@ -44,10 +44,14 @@ impl Lines {
 
     /// The first words of a flow's lines: at most one, unless two CPUs have written one each.
     fn find(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let places = line::places(hash, self.len).into_iter();
-        places
-            .filter(|place| *place < self.len)
+        places(hash, self.len)
             .map(|place| place as usize * WORDS)
             .filter(move |first| self.words.load(first + HASH) == hash)
     }
+}
+
+/// Where, of `len` lines, that of a flow with this hash may be.
+pub(super) fn places(hash: u64, len: u32) -> impl Iterator<Item = u32> {
+    let places = line::places(hash, len).into_iter();
+    places.filter(move |place| *place < len)
 }

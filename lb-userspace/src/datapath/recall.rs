@@ -10,13 +10,16 @@ use lb_common::{
     backend::Backend,
     conn::{Flow, Reply},
     flow::FlowKey,
-    line::{self, Line},
+    line::Line,
     maps,
     rate::SourceKey,
     written::{Entry, WAYS},
 };
 
-use crate::datapath::bpf::{self, BpfDatapath};
+use crate::datapath::{
+    bpf::{self, BpfDatapath},
+    lines::places,
+};
 
 /// The program's memory. Reading it changes nothing, not even what is thrown out next: the kernel marks entries of its LRU hashes as
 /// used for programs alone (`htab_lru_map_lookup_elem_sys` in kernel/bpf/hashtab.c).
@@ -81,8 +84,7 @@ impl Recall for BpfDatapath {
 
     fn line_seen(&self, hash: u64) -> Result<u64> {
         let (lines, mut seen) = (&self.memory.lines, 0);
-        let places = line::places(hash, lines.len()).into_iter();
-        for place in places.filter(|place| *place < lines.len()) {
+        for place in places(hash, lines.len()) {
             let line = lines.get(&place, 0).context("read the lines")?;
             if line.hash == hash {
                 seen = seen.max(line.seen);

@@ -2,7 +2,7 @@
 
 use super::{
     holds::hasty,
-    wishes::{wishing, with_agents},
+    wishes::{wished, with_agents},
     *,
 };
 
@@ -66,13 +66,7 @@ async fn a_word_that_others_have_changed_is_all_that_is_known() {
 async fn what_has_not_changed_for_long_is_still_known_after_a_crash() {
     let rig = Rig::new();
     let file = [with_agents(2)];
-    let mut controller = rig.start(MemoryDatapath::default(), &file);
-    let wish = Wish {
-        admin: Some(Admin::Drain),
-        ..Wish::default()
-    };
-    controller.observe(&seen((2, 1), true)).unwrap();
-    controller.observe(&wishing((1, 1), wish)).unwrap();
+    let mut controller = wished(&rig, &file, Admin::Drain);
     controller.write_health(clock::now()).await;
     // Eleven minutes go by.
     let path = rig.state.path().join("health.json");

@@ -20,6 +20,18 @@ pub(super) fn with_agents(backends: u8) -> ServiceSpec {
     service
 }
 
+/// A pool of two, of which the first wishes this and the second is up.
+pub(super) fn wished(rig: &Rig, file: &[ServiceSpec], admin: Admin) -> Controller<MemoryDatapath> {
+    let mut controller = rig.start(MemoryDatapath::default(), file);
+    let wish = Wish {
+        admin: Some(admin),
+        ..Wish::default()
+    };
+    controller.observe(&seen((2, 1), true)).unwrap();
+    controller.observe(&wishing((1, 1), wish)).unwrap();
+    controller
+}
+
 #[tokio::test]
 async fn a_wish_is_followed_as_far_as_the_administrator_allows() {
     let rig = Rig::new();
@@ -71,13 +83,7 @@ async fn a_wish_is_followed_as_far_as_the_administrator_allows() {
 async fn a_wish_holds_under_another_interval() {
     let rig = Rig::new();
     let file = [with_agents(2)];
-    let mut controller = rig.start(MemoryDatapath::default(), &file);
-    let wish = Wish {
-        admin: Some(Admin::Drain),
-        ..Wish::default()
-    };
-    controller.observe(&seen((2, 1), true)).unwrap();
-    controller.observe(&wishing((1, 1), wish)).unwrap();
+    let mut controller = wished(&rig, &file, Admin::Drain);
     assert_eq!(states(&controller)[0], BackendState::Drain);
     controller.change(every(&file[0], 1800)).unwrap();
     assert_eq!(states(&controller)[0], BackendState::Drain);
@@ -131,13 +137,7 @@ async fn a_wish_holds_over_a_restart_and_what_others_leave_behind() {
 async fn a_wish_for_maintenance_holds_over_a_restart() {
     let rig = Rig::new();
     let file = [with_agents(2)];
-    let mut controller = rig.start(MemoryDatapath::default(), &file);
-    let wish = Wish {
-        admin: Some(Admin::Maintenance),
-        ..Wish::default()
-    };
-    controller.observe(&seen((2, 1), true)).unwrap();
-    controller.observe(&wishing((1, 1), wish)).unwrap();
+    let mut controller = wished(&rig, &file, Admin::Maintenance);
     assert_eq!(states(&controller)[0], BackendState::Down);
     controller.write_health(Instant::now()).await;
     let mut second = rig.start(controller.datapath, &file);
