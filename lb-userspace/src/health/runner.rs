@@ -95,8 +95,8 @@ impl Handle {
     /// Whether to probe at the fast interval from now on.
     pub fn hurry(&self, hurries: bool) {
         let before = self.pace.hurries.swap(hurries, Ordering::Relaxed);
-        if hurries && !before {
-            // It may be waiting for the end of a long interval.
+        if hurries != before {
+            // It may be waiting for the end of an interval that is not the one to wait for any more.
             self.pace.now.notify_one();
         }
     }
@@ -149,9 +149,9 @@ struct Runner<K> {
     pace: Arc<Pace>,
     /// Of the backend and its check: the same each time.
     draw: u64,
-    /// Pauses so far, where they are drawn.
+    /// Pauses so far.
     number: u64,
-    /// The first pause, which is a shorter one, is over or has begun.
+    /// The first pause of a whole interval, which is a shorter one, is over.
     is_spread: bool,
     /// Silences in a row that were this host's own.
     excused: u32,
@@ -247,7 +247,9 @@ impl<K: Clone> Runner<K> {
                     let said = told.map_or_else(|| "connected".to_owned(), |_| format!("kept for {kept}"));
                     let asked = now.checked_sub(took).unwrap_or(now);
                     self.tell(Ok(Answer::said(said)), asked).await?;
-                    told = Some(now);
+                    if told.replace(now).is_some() {
+                        self.paused();
+                    }
                     continue;
                 }
                 // The pause may be another one from now on.
@@ -366,45 +368,52 @@ impl<K: Clone> Runner<K> {
         let mut next = start + self.pause();
         loop {
             tokio::select! {
-                () = sleep_until(next.into()) => return,
-                () = self.pace.now.notified() => {
-                    // The newest result speaks against its state, or something else does.
-                    let at_once = self.pace.at_once.swap(false, Ordering::Relaxed);
-                    let pause = if at_once { AT_ONCE } else { self.pause() };
-                    next = next.min(start + pause.max(AT_ONCE));
-                }
+                () = sleep_until(next.into()) => break,
+                () = self.pace.now.notified() => {}
             }
+            if self.pace.at_once.swap(false, Ordering::Relaxed) {
+                // Something speaks against it. What the probe before has come to does not put this one off.
+                sleep_until(next.min(start + AT_ONCE).into()).await;
+                break;
+            }
+            // The newest result speaks against its state, or no longer does.
+            next = start + self.pause().max(AT_ONCE);
         }
+        self.paused();
     }
 
-    /// From one probe to the next.
-    fn pause(&mut self) -> Duration {
-        let pause = self.whole_pause();
-        let is_first = !std::mem::replace(&mut self.is_spread, true);
-        if is_first && pause > SPREAD {
+    /// From one probe to the next, as things are now.
+    fn pause(&self) -> Duration {
+        let CheckSpec { interval, jitter, .. } = self.job.spec;
+        let fast = self.fast_interval();
+        let pause = varied(fast.unwrap_or(interval), jitter, draw(&(self.draw, self.number)));
+        if fast.is_none() && !self.is_spread && pause > SPREAD {
             // Of another draw than the first one's, which would only stretch what is close together.
             return pause.mul_f64(share(draw(&self.draw)));
         }
         pause
     }
 
-    fn whole_pause(&mut self) -> Duration {
-        let CheckSpec {
-            interval,
-            fast_interval,
-            jitter,
-            ..
-        } = self.job.spec;
-        let hurries = self.pace.hurries.load(Ordering::Relaxed);
-        let interval = fast_interval.filter(|_| hurries).unwrap_or(interval);
-        if jitter == 0 {
-            return interval;
-        }
+    /// A pause is over.
+    fn paused(&mut self) {
         self.number = self.number.wrapping_add(1);
-        let drawn = share(draw(&(self.draw, self.number)));
-        // As often early as late, so that the rate stays what was asked for.
-        interval.mul_f64(1.0 + f64::from(jitter) / 100.0 * (2.0 * drawn - 1.0))
+        self.is_spread |= self.fast_interval().is_none();
     }
+
+    /// The fast interval, while it is the one to go by.
+    fn fast_interval(&self) -> Option<Duration> {
+        let hurries = self.pace.hurries.load(Ordering::Relaxed);
+        self.job.spec.fast_interval.filter(|_| hurries)
+    }
+}
+
+/// An interval that is longer or shorter by up to so many per cent; as often the one as the other, so that the rate stays what was
+/// asked for.
+fn varied(interval: Duration, jitter: u8, draw: u64) -> Duration {
+    if jitter == 0 {
+        return interval;
+    }
+    interval.mul_f64(1.0 + f64::from(jitter) / 100.0 * (2.0 * share(draw) - 1.0))
 }
 
 async fn connect(target: Target<'_>, limit: Duration) -> Result<Held, ProbeError> {

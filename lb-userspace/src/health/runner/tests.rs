@@ -160,3 +160,29 @@ async fn another_pass_is_no_news_and_a_failure_always_is() {
     drop(listener);
     assert_eq!(next().await, (false, true));
 }
+
+#[tokio::test]
+async fn who_is_beyond_doubt_is_not_probed_in_a_hurry_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let spec = CheckSpec {
+        fast_interval: Some(Duration::from_millis(500)),
+        ..each(Duration::from_secs(3600), CheckKind::TCP)
+    };
+    let (tx, mut results) = results::channel(8);
+    let running = spawn(
+        job(spec.clone(), listener.local_addr().unwrap(), Course::Direct),
+        tx,
+    );
+    running.hurry(true);
+    assert!(next(&mut results).await.result.is_ok());
+    // It has begun to wait for a fast interval by then.
+    sleep(Duration::from_millis(50)).await;
+    running.follow(&Monitor::new(Health::Up, &spec));
+    sleep(Duration::from_secs(1)).await;
+    assert!(results.try_next().is_none());
+    // What speaks against it is not put off by a result of before.
+    running.now();
+    running.hurry(true);
+    running.hurry(false);
+    assert!(next(&mut results).await.result.is_ok());
+}
