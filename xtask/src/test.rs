@@ -46,7 +46,8 @@ fn unit_tests(args: &[String]) -> Result<()> {
     common.and(rest)
 }
 
-/// One at a time: they measure, and they share the machine's cores with the agents and servers that they start.
+/// Two at a time, as most of a lab's time is waiting; each has namespaces, pins and sockets of its own. Not more, as they share the machine's
+/// cores with the agents and servers that they start.
 fn lab_tests(xlb: &Path, args: &[String]) -> Result<()> {
     let mut command = cargo(&["test", "--release", "--no-fail-fast", "--package", "xlb-tests"]);
     process::run(
@@ -54,7 +55,9 @@ fn lab_tests(xlb: &Path, args: &[String]) -> Result<()> {
             .env("XLB_BIN", xlb)
             // Set-up has found that the lab can run: a test that is skipped all the same is a failure.
             .env("XLB_LAB", "required")
-            .args(["--", "--test-threads=1"])
+            // As a variable, so that an argument may say otherwise.
+            .env("RUST_TEST_THREADS", "2")
+            .arg("--")
             .args(args),
     )
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::{Code, Reply};
+use super::{Code, Reply, wait};
 use crate::{
     cli::Output,
     config::{Config, Node},
     control::overrides,
-    datapath::{pins, preflight},
+    datapath::{attach, pins, preflight},
+    netlink::Links,
     output,
 };
 
@@ -44,7 +45,10 @@ pub fn execute(config: Option<&Path>, pin_dir: Option<&Path>, output: Output) ->
     if pin_dir.exists() {
         preflight::bpf_file_system(pin_dir)?;
     }
-    let detached = pins::detach(pin_dir)?;
+    let detached = wait(async {
+        let linked = pins::linked(pin_dir)?;
+        attach::let_go(&Links::connect()?, &linked, || pins::detach(pin_dir)).await
+    })?;
     if let Some(node) = &node {
         pins::remove_file(&overrides::file(&node.state_dir))
             .context("forget the changes made at run time")?;

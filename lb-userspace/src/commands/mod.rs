@@ -156,7 +156,7 @@ fn print(out: &mut impl Write, reply: &Reply) -> Result<Code> {
     }
 }
 
-fn wait(command: impl Future<Output = Result<Reply>>) -> Result<Reply> {
+fn wait<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start the runtime")?.block_on(command)
 }

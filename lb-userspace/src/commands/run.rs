@@ -102,8 +102,10 @@ async fn run(config: &Config, detach_on_exit: bool) -> Result<()> {
     let linked = pins.linked()?;
     match run_on(config, &pins, adopts, signals).await {
         Ok(()) if detach_on_exit => {
-            log::info!("detaching: packets pass by from now on");
-            pins.remove()
+            let linked = pins.linked()?;
+            attach::let_go(&Links::connect()?, &linked, || pins.remove()).await?;
+            log::info!("detached: packets pass by from now on");
+            Ok(())
         }
         Ok(()) => {
             log::info!("ended; packets keep flowing: 'xlb detach' takes the balancer away");

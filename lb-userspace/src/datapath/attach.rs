@@ -103,6 +103,27 @@ pub fn detach_others(pins: &Pins, interfaces: &[Interface]) -> Result<()> {
     Ok(())
 }
 
+/// Has `remove` take away the pins of links to these interfaces, and waits until those are free: the kernel lets a link go some time
+/// after its last file, and until then packets meet its program, and no other one fits there.
+///
+/// # Errors
+/// When the interfaces cannot be looked at, or the pins not be removed.
+pub async fn let_go<T>(links: &Links, names: &[String], remove: impl FnOnce() -> Result<T>) -> Result<T> {
+    let programs = async || {
+        let all = links.all().await?;
+        let ours = all.into_iter().filter(|link| names.contains(&link.name));
+        let programs = ours.filter_map(|link| Some((link.index, link.xdp.program_id?)));
+        Ok::<Vec<_>, anyhow::Error>(programs.collect())
+    };
+    let before = programs().await?;
+    let removed = remove()?;
+    let deadline = Instant::now() + LETS_GO;
+    while programs().await?.iter().any(|one| before.contains(one)) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(removed)
+}
+
 /// Checks that every interface of the configuration exists.
 ///
 /// # Errors
@@ -144,7 +165,10 @@ async fn attach_one(
                 interface.name
             ),
         }
-        let_go(links, interface, &pin).await?;
+        let_go(links, std::slice::from_ref(&interface.name), || {
+            pins::remove_file(&pin)
+        })
+        .await?;
     }
     let mtu = links.get(&interface.name).await?.map_or(0, |link| link.mtu);
     if let Err(error) = attach_anew(program, &pin, interface, (interface.mode, mtu)) {
@@ -158,26 +182,6 @@ async fn attach_one(
     }
     let attached = found(links, interface, id).await?;
     attached.context("the kernel does not show the program that was attached")
-}
-
-/// Removes the pin of a link and waits until the interface is free: the kernel lets a link go some time after its last file, and
-/// until then no other program fits there.
-async fn let_go(links: &Links, interface: &Interface, pin: &std::path::Path) -> Result<()> {
-    let program = async || {
-        Ok::<_, anyhow::Error>(
-            links
-                .get(&interface.name)
-                .await?
-                .and_then(|link| link.xdp.program_id),
-        )
-    };
-    let before = program().await?;
-    pins::remove_file(pin)?;
-    let deadline = Instant::now() + LETS_GO;
-    while before.is_some() && program().await? == before && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
 }
 
 /// Puts the new program in place of the old one, by the pinned link.

@@ -88,15 +88,7 @@ impl Pins {
     /// # Errors
     /// When the directory cannot be read.
     pub fn linked(&self) -> Result<Vec<String>> {
-        let names = entries(&self.directory)?.into_iter().filter_map(|path| {
-            Some(
-                path.file_name()?
-                    .to_str()?
-                    .strip_prefix(LINK_PREFIX)?
-                    .replace(':', "."),
-            )
-        });
-        Ok(names.collect())
+        linked_in(&self.directory)
     }
 
     /// Whether an earlier agent has left maps here.
@@ -125,6 +117,21 @@ impl Pins {
     pub fn remove(self) -> Result<()> {
         remove_all(&self.root)
     }
+}
+
+/// The interfaces that the balancer of `root` has pinned links to.
+///
+/// # Errors
+/// When it is not xlb's alone, or cannot be read.
+pub fn linked(root: &Path) -> Result<Vec<String>> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let names = versions(root)?
+        .iter()
+        .map(|version| linked_in(version))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(names.concat())
 }
 
 /// Takes away what the balancer of `root` has left: links, program and maps.
@@ -221,6 +228,18 @@ fn is_link(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
 }
 
+fn linked_in(directory: &Path) -> Result<Vec<String>> {
+    let names = entries(directory)?.into_iter().filter_map(|path| {
+        Some(
+            path.file_name()?
+                .to_str()?
+                .strip_prefix(LINK_PREFIX)?
+                .replace(':', "."),
+        )
+    });
+    Ok(names.collect())
+}
+
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let read = || {
         fs::read_dir(directory)?
@@ -255,9 +274,11 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         assert_eq!(pins.linked().unwrap(), ["eth0.7"]);
+        assert_eq!(linked(&below).unwrap(), ["eth0.7"]);
         drop(pins);
         assert!(detach(&below).unwrap());
         assert!(!below.exists());
+        assert!(linked(&below).unwrap().is_empty());
         assert!(!detach(&below).unwrap());
     }
 
