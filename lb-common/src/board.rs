@@ -7,12 +7,13 @@ use crate::addr::Addr;
 /// The word that has the switches, and the epoch above them.
 pub const HEAD: u32 = 0;
 /// The first word of the filter of VIPs (Bloom: "Space/time trade-offs in hash coding with allowable errors", CACM 1970, with one
-/// hash): an address whose bit is not set is no VIP of its own.
+/// hash): an address whose bit is not set is no VIP of its own. Beside each bit is the one of an address of the balancer itself
+/// ([`local`]), so that one look at a source tells that it is neither.
 pub const VIPS: u32 = 1;
 /// The first word of the filter of backends that have flows to answer through us. The program sets its bits, before it remembers
 /// such a flow; they stay.
 pub const ANSWERING: u32 = VIPS + FILTER_WORDS;
-pub const FILTER_WORDS: u32 = 512;
+pub const FILTER_WORDS: u32 = 1024;
 pub const ENTRIES: u32 = ANSWERING + FILTER_WORDS;
 
 /// The first word of the map.
@@ -55,12 +56,19 @@ pub const fn spread(address: &Addr) -> u64 {
     (high.wrapping_mul(0xbb67_ae85_84ca_a73b) ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The place of an address in a filter: the word, from the filter's first on, and the bit in it.
+/// The place of an address in a filter: the word, from the filter's first on, and the bit in it. Every other bit is such a place.
 #[must_use]
 #[inline(always)]
 pub const fn bit_of(address: &Addr) -> (u32, u64) {
     let spread = spread(address);
-    ((spread >> 55) as u32, 1 << (spread >> 49 & 63))
+    ((spread >> 54) as u32, 1 << (spread >> 48 & 62))
+}
+
+/// The bit of an address of the balancer itself, where a VIP would have this one.
+#[must_use]
+#[inline(always)]
+pub const fn local(bit: u64) -> u64 {
+    bit << 1
 }
 
 #[cfg(test)]
@@ -84,6 +92,9 @@ mod tests {
             .collect();
         assert!(bits.len() > 250, "{}", bits.len());
         assert!(bits.iter().all(|&(word, _)| word < FILTER_WORDS));
+        let locals: BTreeSet<_> = bits.iter().map(|&(word, bit)| (word, local(bit))).collect();
+        assert!(locals.iter().all(|&(_, bit)| bit.is_power_of_two()));
+        assert!(locals.is_disjoint(&bits));
     }
 
     #[test]

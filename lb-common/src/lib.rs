@@ -38,4 +38,4 @@ pub mod written;
 
 /// Version of everything that outlives an agent in pinned maps: layouts, map types and the meaning of their bits. An agent
 /// adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;

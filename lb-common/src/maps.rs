@@ -14,6 +14,8 @@ pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
 pub const SWITCHES: &str = "SWITCHES";
 /// Backends of translating services, which are translated when they are clients: hash of `Addr` to the number of backends.
 pub const HAIRPINS: &str = "HAIRPINS";
+/// Addresses of the balancer itself, which no client has: hash of `Addr` to nothing of interest.
+pub const LOCALS: &str = "LOCALS";
 /// Source addresses of translated flows: array of `Addr`, IPv4 first, then IPv6.
 pub const SOURCES: &str = "SOURCES";
 /// What frames to a VLAN device leave by: hash of interface index to `VlanDevice`.
@@ -74,6 +76,7 @@ pub const PINNED: &[&str] = &[
     QUIC_SERVERS,
     SWITCHES,
     HAIRPINS,
+    LOCALS,
     SOURCES,
     VLAN_DEVICES,
     FRAGMENTS,

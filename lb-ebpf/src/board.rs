@@ -40,6 +40,13 @@ pub fn may_be_vip(address: &Addr) -> bool {
     word(board::VIPS + index) & bit != 0
 }
 
+/// Whether an address may be such a VIP, or the balancer's own.
+#[inline(always)]
+pub fn may_be_no_client(address: &Addr) -> bool {
+    let (index, bit) = board::bit_of(address);
+    word(board::VIPS + index) & (bit | board::local(bit)) != 0
+}
+
 /// Whether a backend of this address may have flows to answer through us.
 #[inline(always)]
 pub fn may_answer(address: &Addr) -> bool {

@@ -13,6 +13,7 @@ mod atomic;
 mod backend;
 mod board;
 mod checksum;
+mod client;
 mod clock;
 mod config;
 mod copy;

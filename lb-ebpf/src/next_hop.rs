@@ -4,10 +4,10 @@ use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
         BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup as FibLookup, xdp_action,
+        bpf_check_mtu_ret::BPF_MTU_CHK_RET_FRAG_NEEDED, bpf_fib_lookup as FibLookup, xdp_action,
     },
     btf_maps::{Array, HashMap},
-    helpers::generated::{bpf_fib_lookup, bpf_redirect},
+    helpers::generated::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect},
     macros::btf_map,
 };
 use lb_common::{
@@ -21,7 +21,7 @@ use lb_common::{
 use crate::{
     board, copy,
     frame::{Frame, Macs},
-    parse::Packet,
+    parse::{Packet, eth},
     stage::{Stage, stages},
 };
 
@@ -54,6 +54,12 @@ stages! {
     /// The outcome; [`Outcome::TooBig`] with what would fit in `stage.fits`; [`Outcome::UnservedPassed`] where the kernel would
     /// keep the packet, or does not forward at all.
     fn ask as xlb_fib = fib;
+
+    /// Checks that the packet fits the interface of `stage.egress.hop`.
+    ///
+    /// # Errors
+    /// [`Outcome::TooBig`] with what would fit in `stage.fits`.
+    fn check_fits as xlb_fits = fits;
 }
 
 /// The way to the backend of a word, if the agent has resolved it.
@@ -103,11 +109,15 @@ pub fn to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
             if same_link && stage.egress.hop.vlans.count == Vlans::KEEP {
                 stage.egress.hop.vlans = stage.came_by.vlans;
             }
-            Ok(())
+            // The kernel has looked at the length without them.
+            match written_beyond_first(stage) {
+                0 => Ok(()),
+                _ => check_fits(frame, stage),
+            }
         }
         Err(outcome) if knows_way && (is_unknown(outcome) || outcome == Outcome::NoNeighbour) => {
             stage.egress.hop = stage.came_by;
-            Ok(())
+            check_fits(frame, stage)
         }
         Err(outcome) if is_unknown(outcome) => Err(Outcome::NoRoute),
         Err(outcome) => Err(outcome),
@@ -210,6 +220,58 @@ fn fib(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Outcome::UnservedPassed),
         _ => Err(Outcome::NoRoute),
     }
+}
+
+/// The bytes of so many tags beyond the one that an interface has room for besides its MTU (`is_skb_forwardable`, `xdp_ok_fwd_dev`).
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "four bytes")]
+const fn beyond_first(tags: u32) -> u32 {
+    tags.saturating_sub(1) * eth::TAG_LEN as u32
+}
+
+/// The bytes of such tags that a frame keeps. Of other ways the agent has taken them from the MTU.
+#[inline(always)]
+pub fn kept_beyond_first(stage: &Stage) -> u32 {
+    match stage.egress.hop.vlans.count {
+        Vlans::KEEP => beyond_first(stage.packet.vlans.count),
+        _ => 0,
+    }
+}
+
+/// The bytes of such tags that a frame leaves with.
+#[inline(always)]
+fn written_beyond_first(stage: &Stage) -> u32 {
+    match stage.egress.hop.vlans.count {
+        Vlans::KEEP => beyond_first(stage.packet.vlans.count),
+        count => beyond_first(count),
+    }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a few bytes, and the helper's small codes"
+)]
+fn fits(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
+    let more = written_beyond_first(stage);
+    let mut len = u32::from(stage.packet.ip_len);
+    // SAFETY: the helper reads and writes one integer, which is on the stack.
+    let answer = unsafe {
+        bpf_check_mtu(
+            frame.raw().cast(),
+            stage.egress.hop.ifindex,
+            &raw mut len,
+            more as i32,
+            0,
+        )
+    };
+    if answer as u32 == BPF_MTU_CHK_RET_FRAG_NEEDED {
+        stage.fits = len.saturating_sub(more);
+        return Err(Outcome::TooBig);
+    }
+    Ok(())
 }
 
 /// Sets a query to zeros, word by word ([`copy`]): its addresses are aligned to four bytes.

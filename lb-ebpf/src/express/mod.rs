@@ -26,7 +26,7 @@ use lb_common::{
 };
 
 use crate::{
-    board, checksum, config,
+    board, checksum, client, config,
     count::{self, Inward},
     express::plain::{Head, Plain},
     forward,
@@ -175,19 +175,13 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
     let may = match plain.opens {
         Opens::Later => found.short.has(Short::LATER_BY_SLOT),
         Opens::First | Opens::Unknown => {
-            found.short.has(Short::BY_SLOT) && is_client(board, &plain.flow.source)
+            found.short.has(Short::BY_SLOT) && client::is_sure(board, &plain.flow.source)
         }
     };
     if !may {
         return None;
     }
     settled::forward(frame, plain, found, len)
-}
-
-/// Whether a source is surely no VIP.
-#[inline(always)]
-fn is_client(board: Board, source: &Addr) -> bool {
-    board.switches() & switches::NETWORKS == 0 && !board::may_be_vip(source)
 }
 
 /// Whether a sender may have left the packet's checksum to a device.

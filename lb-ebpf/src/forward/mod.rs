@@ -32,7 +32,11 @@ const IPV6_MIN: u32 = 1280;
 #[inline(always)]
 pub fn check_fits(stage: &mut Stage) -> Result<(), Outcome> {
     let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
-    let mtu = mtu(stage.egress.mtu, &stage.service);
+    let of_way = stage
+        .egress
+        .mtu
+        .saturating_sub(next_hop::kept_beyond_first(stage));
+    let mtu = mtu(of_way, &stage.service);
     if mtu == 0 {
         return Ok(());
     }

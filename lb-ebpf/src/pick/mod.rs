@@ -11,9 +11,8 @@ pub use home::{hash_of, hash_of_flow};
 use lb_common::{limits, outcome::Outcome, pick::Opens};
 
 use crate::{
-    admit, backend, copy, flow,
+    admit, backend, client, copy, flow,
     frame::Frame,
-    service,
     stage::{Stage, stages},
 };
 
@@ -43,9 +42,8 @@ fn decide(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         return Ok(());
     }
     let opens = home::opens(&stage.service, &stage.packet);
-    // A VIP is no client: its packets would go round between balancers. A TCP packet that is not the first of its flow does not: whoever
-    // it reaches has sent none before.
-    if (translates || opens != Opens::Later) && service::vip(&stage.packet.flow.source).is_some() {
+    // Of a flow that is not translated, a TCP packet that is not the first is let through: whoever it reaches has sent none before.
+    if (translates || opens != Opens::Later) && client::is_none(&stage.packet.flow.source) {
         return Err(Outcome::BadSource);
     }
     (stage.mode, stage.source_port) = (stage.service.mode, 0);

@@ -5,13 +5,13 @@ mod asked;
 mod checks;
 mod doubt;
 mod holds;
+mod host;
 mod keeping;
 mod pools;
 mod settling;
 mod signs;
 mod steps;
 mod telling;
-mod vlans;
 mod watching;
 
 use std::{
@@ -22,11 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{
-    backend::BackendWord,
-    next_hop::{Egress, VlanDevice},
-    settings::Own,
-};
+use lb_common::{backend::BackendWord, next_hop::Egress, settings::Own};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -34,6 +30,7 @@ use crate::{
     control::{
         change::{Change, Refusal},
         clock,
+        desired::Host,
         drain::Drains,
         events::Journal,
         footing::Footing,
@@ -91,7 +88,7 @@ pub struct Controller<D> {
     pub(super) ids: Ids,
     pub(super) hops: Hops,
     pub(super) census: Census,
-    vlan_devices: BTreeMap<u32, VlanDevice>,
+    host: Host,
     pub(super) applied: State,
     /// How far slot tables have settled, by service.
     pub(super) settling: BTreeMap<u32, Settling>,
@@ -183,7 +180,10 @@ impl<D: Datapath> Controller<D> {
             hops: Hops::adopt(&snapshot, 2 * limits.backends),
             census: Census::empty(now),
             applied: State::of(&snapshot),
-            vlan_devices: snapshot.vlan_devices,
+            host: Host {
+                vlan_devices: snapshot.vlan_devices,
+                locals: snapshot.locals,
+            },
             unsettled: true,
             watched: BTreeMap::new(),
             runs: 0,

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     addr::Addr,
@@ -21,18 +21,25 @@ use crate::{
     },
 };
 
-/// The entries for what is set up, as far as it has ids, and for the VLAN devices of this host. `given` is what the services' entries
-/// have of their pools.
+/// What the data plane has to know of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// What the data path's own lookups of routes may name, by index.
+    pub vlan_devices: BTreeMap<u32, VlanDevice>,
+    /// Addresses that no client has.
+    pub locals: BTreeSet<Addr>,
+}
+
+/// The entries for what is set up, as far as it has ids, and for what this host has. `given` is what the services' entries have of their
+/// pools.
 #[must_use]
-pub fn entries(
-    setup: &Setup,
-    ids: &Ids,
-    vlan_devices: &BTreeMap<u32, VlanDevice>,
-    given: &BTreeMap<u32, Given>,
-) -> Entries {
+pub fn entries(setup: &Setup, ids: &Ids, host: &Host, given: &BTreeMap<u32, Given>) -> Entries {
     let mut entries = Entries::default();
-    for (&ifindex, &device) in vlan_devices {
+    for (&ifindex, &device) in &host.vlan_devices {
         entries.put(Entry::VlanDevice(ifindex, device));
+    }
+    for &address in &host.locals {
+        entries.put(Entry::Local(address));
     }
     let services: Vec<_> = setup
         .services

@@ -17,6 +17,7 @@ use crate::datapath::{Datapath, Snapshot};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     VlanDevice(u32),
+    Local(Addr),
     Hairpin(Addr),
     QuicServer(QuicServerKey),
     Service(ServiceKey),
@@ -31,6 +32,8 @@ pub enum Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     VlanDevice(u32, VlanDevice),
+    /// An address of the balancer itself.
+    Local(Addr),
     /// With the number of backends that have the address.
     Hairpin(Addr, u32),
     /// With the backend's id.
@@ -57,6 +60,9 @@ impl Entries {
         let mut add = |entry| entries.put(entry);
         for (&ifindex, &device) in &snapshot.vlan_devices {
             add(Entry::VlanDevice(ifindex, device));
+        }
+        for &address in &snapshot.locals {
+            add(Entry::Local(address));
         }
         for (&address, &backends) in &snapshot.hairpins {
             add(Entry::Hairpin(address, backends));
@@ -147,7 +153,11 @@ impl Entries {
                 Entry::Service(_, service) | Entry::Ports(_, _, service) if translates(service) => {
                     switches::REPLIES
                 }
-                Entry::Service(..) | Entry::Ports(..) | Entry::QuicServer(..) | Entry::Vip(..) => 0,
+                Entry::Service(..)
+                | Entry::Ports(..)
+                | Entry::QuicServer(..)
+                | Entry::Vip(..)
+                | Entry::Local(..) => 0,
             })
             .fold(0, |all, one| all | one)
     }
@@ -158,6 +168,7 @@ impl Entry {
     pub const fn key(&self) -> Key {
         match *self {
             Self::VlanDevice(ifindex, _) => Key::VlanDevice(ifindex),
+            Self::Local(address) => Key::Local(address),
             Self::Hairpin(address, _) => Key::Hairpin(address),
             Self::QuicServer(server, _) => Key::QuicServer(server),
             Self::Service(key, _) => Key::Service(key),
@@ -173,6 +184,7 @@ impl Entry {
         match *self {
             Self::Service(_, service) | Self::Ports(_, _, service) => Some(service),
             Self::VlanDevice(..)
+            | Self::Local(..)
             | Self::Hairpin(..)
             | Self::QuicServer(..)
             | Self::Vip(..)
@@ -187,6 +199,7 @@ impl Entry {
     pub fn write(&self, datapath: &mut impl Datapath) -> Result<()> {
         match self {
             Self::VlanDevice(ifindex, device) => datapath.put_vlan_device(*ifindex, device),
+            Self::Local(address) => datapath.put_local(address),
             Self::Hairpin(address, backends) => datapath.put_hairpin(address, *backends),
             Self::QuicServer(server, backend) => datapath.put_quic_server(server, *backend),
             Self::Service(key, service) => datapath.put_service(key, service),
@@ -205,6 +218,7 @@ impl Key {
     pub fn erase(&self, datapath: &mut impl Datapath) -> Result<()> {
         match self {
             Self::VlanDevice(ifindex) => datapath.remove_vlan_device(*ifindex),
+            Self::Local(address) => datapath.remove_local(address),
             Self::Hairpin(address) => datapath.remove_hairpin(address),
             Self::QuicServer(server) => datapath.remove_quic_server(server),
             Self::Service(key) => datapath.remove_service(key),

@@ -1,6 +1,8 @@
-//! Looks at the interfaces beside the control loop, which waits for no answer of the kernel's.
+//! Looks at interfaces and addresses of this host beside the control loop, which waits for no answer of the kernel's.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use anyhow::Result;
 
 use tokio::sync::mpsc;
 
@@ -16,10 +18,10 @@ pub struct Lookout {
     seen: mpsc::Sender<Sight>,
 }
 
-/// What a look has shown.
+/// What a look has shown: nothing, where the kernel gives no answer.
 pub struct Sight {
-    /// Nothing, where the kernel gives no answer.
     pub links: Option<Vec<Link>>,
+    pub addresses: Option<BTreeSet<IpAddr>>,
     /// Who has asked for what can be answered now.
     pub request: Option<Request>,
 }
@@ -39,16 +41,22 @@ impl Lookout {
     pub fn look(&self, request: Option<Request>) {
         let (links, seen) = (self.links.clone(), self.seen.clone());
         tokio::spawn(async move {
-            let links = match &links {
-                Some(links) => links
-                    .all()
-                    .await
-                    .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
-                    .ok(),
-                None => None,
+            let mut sight = Sight {
+                links: None,
+                addresses: None,
+                request,
             };
+            if let Some(links) = links {
+                sight.links = shown(links.all().await);
+                sight.addresses = shown(links.addresses().await);
+            }
             // The loop may have ended.
-            let _gone = seen.send(Sight { links, request }).await;
+            let _gone = seen.send(sight).await;
         });
     }
+}
+
+fn shown<T>(seen: Result<T>) -> Option<T> {
+    seen.inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
+        .ok()
 }

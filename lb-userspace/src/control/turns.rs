@@ -55,6 +55,7 @@ pub async fn run<D: Datapath>(
     let (lookout, mut sights) = Lookout::new();
     let _watching = Ended(controller.watch_time());
     let _before_others = inlets.realtime.then(Precedence::take);
+    lookout.look(None);
     loop {
         let due = controller.due();
         let turn = tokio::select! {
@@ -96,18 +97,34 @@ fn take<D: Datapath>(
             let counted = controller.counted(*census);
             return counted.and(controller.settle());
         }
-        Turn::Sight(Sight { links, request }) => {
-            if let Some(links) = links {
-                node.see(&links);
-            }
-            if let Some(request) = request {
-                handle(controller, node, request);
-            }
-        }
+        Turn::Sight(sight) => return take_sight(controller, node, sight),
         Turn::Request(request) if matches!(request.ask, Ask::Status) => lookout.look(Some(request)),
         Turn::Request(request) => handle(controller, node, request),
     }
     Ok(())
+}
+
+/// Takes in what there is of this host's, and answers who has asked for it.
+fn take_sight<D: Datapath>(controller: &mut Controller<D>, node: &mut Node, sight: Sight) -> Result<()> {
+    let Sight {
+        links,
+        addresses,
+        request,
+    } = sight;
+    if let Some(links) = links {
+        node.see(&links);
+    }
+    let mut settled = Ok(());
+    if let Some(addresses) = addresses
+        && controller.learn_addresses(addresses)
+    {
+        let _others_first = give_way();
+        settled = controller.settle();
+    }
+    if let Some(request) = request {
+        handle(controller, node, request);
+    }
+    settled
 }
 
 async fn until(due: Option<Instant>) {

@@ -1,10 +1,10 @@
-//! The agent's side of [`lb_common::board`]: switches, epoch and the filter of VIPs.
+//! The agent's side of [`lb_common::board`]: switches, epoch and the filter of VIPs and of our own addresses.
 
 use std::collections::BTreeSet;
 
 use lb_common::{
     addr::Addr,
-    board::{FILTER_WORDS, HEAD, Head, VIPS, bit_of},
+    board::{FILTER_WORDS, HEAD, Head, VIPS, bit_of, local},
 };
 
 use crate::datapath::mapped::MappedArray;
@@ -16,20 +16,20 @@ use crate::datapath::mapped::MappedArray;
 pub struct Board {
     words: MappedArray,
     vips: BTreeSet<Addr>,
+    locals: BTreeSet<Addr>,
 }
 
 impl Board {
-    /// The board of tables that hold these VIPs: those of a program that has just been loaded, or of one that runs.
-    pub fn new(words: MappedArray, vips: impl IntoIterator<Item = Addr>) -> Self {
-        let vips: BTreeSet<Addr> = vips.into_iter().collect();
+    /// The board of tables that hold these VIPs and addresses of ours: those of a program that has just been loaded, or of one that runs.
+    pub fn new(words: MappedArray, vips: BTreeSet<Addr>, locals: BTreeSet<Addr>) -> Self {
         let mut filter = vec![0; FILTER_WORDS as usize];
-        for (word, bit) in vips.iter().map(bit_of) {
+        for (word, bit) in bits_of(&vips, &locals) {
             filter[word as usize] |= bit;
         }
         for (word, bits) in (VIPS..).zip(filter) {
             words.store(word as usize, bits);
         }
-        let board = Self { words, vips };
+        let board = Self { words, vips, locals };
         board.changed();
         board
     }
@@ -60,18 +60,38 @@ impl Board {
     /// Adds an address that is about to be a VIP.
     pub fn add_vip(&mut self, address: Addr) {
         self.vips.insert(address);
-        let (word, bit) = bit_of(&address);
-        let place = (VIPS + word) as usize;
-        self.words.store(place, self.words.load(place) | bit);
+        self.write_word_of(&address);
     }
 
     /// Removes an address that is a VIP no more.
     pub fn remove_vip(&mut self, address: &Addr) {
         self.vips.remove(address);
-        // Others may have the same bit.
+        self.write_word_of(address);
+    }
+
+    /// Adds an address that is about to be one of ours.
+    pub fn add_local(&mut self, address: Addr) {
+        self.locals.insert(address);
+        self.write_word_of(&address);
+    }
+
+    /// Removes an address that is ours no more.
+    pub fn remove_local(&mut self, address: &Addr) {
+        self.locals.remove(address);
+        self.write_word_of(address);
+    }
+
+    /// Writes the filter's word that has the address. Others may have the same bits.
+    fn write_word_of(&self, address: &Addr) {
         let (word, _) = bit_of(address);
-        let of_word = self.vips.iter().map(bit_of).filter(|&(of, _)| of == word);
+        let of_word = bits_of(&self.vips, &self.locals).filter(|&(of, _)| of == word);
         let bits = of_word.fold(0, |bits, (_, bit)| bits | bit);
         self.words.store((VIPS + word) as usize, bits);
     }
+}
+
+/// Words and bits of the filter.
+fn bits_of(vips: &BTreeSet<Addr>, locals: &BTreeSet<Addr>) -> impl Iterator<Item = (u32, u64)> {
+    let ours = locals.iter().map(bit_of).map(|(word, bit)| (word, local(bit)));
+    vips.iter().map(bit_of).chain(ours)
 }

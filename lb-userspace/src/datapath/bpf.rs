@@ -41,6 +41,7 @@ pub struct BpfDatapath {
     ports: LpmTrie<MapData, PortKey, Service>,
     quic_servers: HashMap<MapData, QuicServerKey, u32>,
     hairpins: HashMap<MapData, Addr, u32>,
+    locals: HashMap<MapData, Addr, u32>,
     sources: Array<MapData, Addr>,
     vlan_devices: HashMap<MapData, u32, VlanDevice>,
     board: Board,
@@ -70,10 +71,17 @@ impl BpfDatapath {
         let board: Array<MapData, u64> = take(ebpf, maps::SWITCHES)?;
         let board = MappedArray::new(board.map().fd(), board.len())?;
         let vips: HashMap<MapData, Addr, Vip> = take(ebpf, maps::VIPS)?;
-        let known: Result<Vec<Addr>, MapError> = vips.keys().collect();
+        let locals: HashMap<MapData, Addr, u32> = take(ebpf, maps::LOCALS)?;
+        let known: Result<_, MapError> = vips.keys().collect();
+        let ours: Result<_, MapError> = locals.keys().collect();
         Ok(Self {
-            board: Board::new(board, known.context("read the VIPs")?),
+            board: Board::new(
+                board,
+                known.context("read the VIPs")?,
+                ours.context("read our own addresses")?,
+            ),
             vips,
+            locals,
             services: take(ebpf, maps::SERVICES)?,
             networks: take(ebpf, maps::NETWORKS)?,
             ports: take(ebpf, maps::PORTS)?,
@@ -158,6 +166,10 @@ impl Datapath for BpfDatapath {
             ports: prefixes(self.ports.iter()).context("read the ports")?,
             quic_servers: all(self.quic_servers.iter()).context("read the QUIC server IDs")?,
             hairpins: all(self.hairpins.iter()).context("read the hairpins")?,
+            locals: all::<_, u32>(self.locals.iter())
+                .context("read our own addresses")?
+                .into_keys()
+                .collect(),
             sources: self.read_sources()?,
             vlan_devices: all(self.vlan_devices.iter()).context("read the VLAN devices")?,
             switches: self.board.switches(),
@@ -293,6 +305,19 @@ impl Datapath for BpfDatapath {
 
     fn remove_hairpin(&mut self, address: &Addr) -> Result<()> {
         gone(self.hairpins.remove(address)).context("remove a hairpin")
+    }
+
+    fn put_local(&mut self, address: &Addr) -> Result<()> {
+        self.board.add_local(*address);
+        self.locals
+            .insert(address, 0, 0)
+            .context("write an address of ours")
+    }
+
+    fn remove_local(&mut self, address: &Addr) -> Result<()> {
+        gone(self.locals.remove(address)).context("remove an address of ours")?;
+        self.board.remove_local(address);
+        Ok(())
     }
 
     fn put_source(&mut self, index: u32, address: &Addr) -> Result<()> {

@@ -169,6 +169,16 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
+    fn put_local(&mut self, address: &Addr) -> Result<()> {
+        self.snapshot.locals.insert(*address);
+        Ok(())
+    }
+
+    fn remove_local(&mut self, address: &Addr) -> Result<()> {
+        self.snapshot.locals.remove(address);
+        Ok(())
+    }
+
     fn put_source(&mut self, index: u32, address: &Addr) -> Result<()> {
         match address.is_none() {
             true => self.snapshot.sources.remove(&index),

@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub quic_servers: BTreeMap<QuicServerKey, u32>,
     /// How many backends of translating services have the address.
     pub hairpins: BTreeMap<Addr, u32>,
+    /// Addresses of the balancer itself.
+    pub locals: BTreeSet<Addr>,
     /// Source addresses of translated flows, by index.
     pub sources: BTreeMap<u32, Addr>,
     /// By the index of the VLAN device.
@@ -104,6 +106,9 @@ pub trait Datapath: Recall {
     fn remove_quic_server(&mut self, server: &QuicServerKey) -> Result<()>;
     fn put_hairpin(&mut self, address: &Addr, backends: u32) -> Result<()>;
     fn remove_hairpin(&mut self, address: &Addr) -> Result<()>;
+    /// An address of the balancer itself, which no client has.
+    fn put_local(&mut self, address: &Addr) -> Result<()>;
+    fn remove_local(&mut self, address: &Addr) -> Result<()>;
     fn put_source(&mut self, index: u32, address: &Addr) -> Result<()>;
     fn put_vlan_device(&mut self, ifindex: u32, device: &VlanDevice) -> Result<()>;
     fn remove_vlan_device(&mut self, ifindex: u32) -> Result<()>;

@@ -157,6 +157,14 @@ impl Records {
             let answered = self.answered_as(&client, &flow)?;
             // An entry that the LRU has taken meanwhile is gone already.
             let is_gone = self.flows.remove(&client).is_err();
+            if !is_gone
+                && let Some(answered) = answered
+                && recall::found(&self.replies, &answered)?.is_some_and(|reply| reply.flow == client)
+            {
+                drop(self.replies.remove(&answered));
+            }
+            // Last: a packet that has the entry in hand writes its line once more, and takes it back where it finds nothing for the
+            // answers.
             self.lines.forget(client.hash(self.hash_key));
             if is_gone {
                 continue;
@@ -164,11 +172,6 @@ impl Records {
             forgotten.translated += 1;
             if flow_table::is_active(&flow) {
                 self.written.unload(flow.backend, flow.service);
-            }
-            if let Some(answered) = answered
-                && recall::found(&self.replies, &answered)?.is_some_and(|reply| reply.flow == client)
-            {
-                drop(self.replies.remove(&answered));
             }
         }
         let written = &self.written;

@@ -1,6 +1,9 @@
 //! The addresses of this host.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
@@ -32,21 +35,29 @@ impl Links {
         let addresses = read(self.handle()).await?;
         Ok(own(&links, &addresses, interfaces, is_vip))
     }
+
+    /// All addresses of this host that packets may come from: whatever their scope, and whether they are in use yet, or not any longer.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub async fn addresses(&self) -> Result<BTreeSet<IpAddr>> {
+        let messages = ask(self.handle()).await?;
+        let all = messages.iter().filter_map(|message| Some(fields(message)?.0));
+        Ok(all.filter(|ip| !ip.is_loopback()).collect())
+    }
 }
 
 async fn read(handle: &Handle) -> Result<Vec<Address>> {
-    let messages: Vec<_> = handle
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("read this host's addresses")?;
-    Ok(messages.iter().filter_map(parse).collect())
+    Ok(ask(handle).await?.iter().filter_map(parse).collect())
 }
 
-/// An address that is in use and of global scope.
-fn parse(message: &AddressMessage) -> Option<Address> {
+async fn ask(handle: &Handle) -> Result<Vec<AddressMessage>> {
+    let messages = handle.address().get().execute().try_collect().await;
+    messages.context("read this host's addresses")
+}
+
+/// A message's address and its flags.
+fn fields(message: &AddressMessage) -> Option<(IpAddr, AddressFlags)> {
     let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
     let (mut local, mut address) = (None, None);
     for attribute in &message.attributes {
@@ -58,10 +69,16 @@ fn parse(message: &AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
+    Some((local.or(address)?, flags))
+}
+
+/// An address that is in use and of global scope.
+fn parse(message: &AddressMessage) -> Option<Address> {
+    let (ip, flags) = fields(message)?;
     let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
     let usable = message.header.scope == AddressScope::Universe && !flags.intersects(unusable);
     usable.then_some(Address {
-        ip: local.or(address)?,
+        ip,
         interface: message.header.index,
         secondary: flags.contains(AddressFlags::Secondary),
     })

@@ -119,6 +119,23 @@ fn everything(mode: Mode) -> Result<()> {
     Ok(())
 }
 
+/// The way back is then the one that clients came by, and nobody but the balancer knows how much fits it.
+#[test]
+fn a_host_that_forwards_nothing_tells_backends_of_its_link_s_mtu() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let stage = Stage::new(Mode::Nat, Lab::new().backends(2).forwarding(false), services)?;
+    let front = &stage.lab.front.device;
+    stage.lab.lb.ns.ip(&["link", "set", front, "mtu", "1400"])?;
+    download(&stage, &Lane::all(Mode::Nat))?;
+    assert!(
+        stage.outcome("too_big_answered")? > 0,
+        "no backend was told of the link's MTU"
+    );
+    Ok(())
+}
+
 #[test]
 fn nat_carries_bulk_data_both_ways() -> Result<()> {
     everything(Mode::Nat)

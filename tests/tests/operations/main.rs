@@ -7,6 +7,7 @@ mod adoption;
 mod changes;
 mod checks;
 mod detach;
+mod impostors;
 mod interfaces;
 mod logging;
 mod neighbours;

@@ -410,7 +410,7 @@ fn an_error_about_a_probe_goes_back_into_the_namespace() -> Result<()> {
     Ok(())
 }
 
-/// Anybody can open a flow in our own name, whose answers would come with all that a probe's answer comes with.
+/// Anybody could open a flow in a name that is ours now, whose answers would come with all that a probe's answer comes with.
 #[test]
 fn a_flow_that_looks_like_a_probe_takes_none_of_its_answers() -> Result<()> {
     if !preflight::ready() {
@@ -421,6 +421,9 @@ fn a_flow_that_looks_like_a_probe_takes_none_of_its_answers() -> Result<()> {
         let name = lane.name();
         let asking = asking(&rig, lane, (true, protocol::TCP));
         rig.share(asking.service, &[asking.backend])?;
+        // Before the address is ours, or before anybody has told the program.
+        let ours = asking.outside().ip().into();
+        rig.datapath.remove_local(&ours)?;
         for flags in [SYN, ACK] {
             let forged = tcp(asking.outside(), asking.vip, flags).bytes();
             assert_eq!(rig.run(&forged)?.outcome, Outcome::Forwarded, "{name}");
@@ -431,6 +434,7 @@ fn a_flow_that_looks_like_a_probe_takes_none_of_its_answers() -> Result<()> {
                 "{name}: the forger's"
             );
         }
+        rig.datapath.put_local(&ours)?;
         asking.begin(&mut probes)?;
         for flags in [SYN_ACK, ACK] {
             let answer = tcp(asking.server, asking.outside(), flags).bytes();

@@ -114,7 +114,7 @@ impl<D: Datapath> Controller<D> {
             state.tables.insert(id, table);
             all_given.insert(id, given);
         }
-        state.entries = desired::entries(&self.served, &self.ids, &self.vlan_devices, &all_given);
+        state.entries = desired::entries(&self.served, &self.ids, &self.host, &all_given);
         state.switches = self.applied.switches_for(&state.entries);
         if self.probes_through() {
             state.switches |= switches::PROBING;

@@ -26,7 +26,7 @@ fn entries_of(services: &[ServiceSpec]) -> Vec<Entry> {
 fn all(setup: &Setup) -> Vec<Entry> {
     let mut ids = Ids::adopt(&Snapshot::default(), &[], Limits::default());
     ids.assign(&setup.services).unwrap();
-    entries(setup, &ids, &BTreeMap::new(), &BTreeMap::new())
+    entries(setup, &ids, &Host::default(), &BTreeMap::new())
         .missing_in(&Entries::default())
         .collect()
 }

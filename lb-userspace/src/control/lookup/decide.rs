@@ -129,7 +129,7 @@ impl<D: Datapath> View<'_, D> {
         }
         let opens = self.opens();
         let entries = &self.tables.applied.entries;
-        if (translates || opens != Opens::Later) && find::vip(entries, self.packet.flow.source).is_some() {
+        if (translates || opens != Opens::Later) && find::is_no_client(entries, self.packet.flow.source) {
             return Err(Outcome::BadSource.into());
         }
         if translates {

@@ -50,6 +50,12 @@ pub fn vip(entries: &Entries, address: Addr) -> Option<Vip> {
     })
 }
 
+/// Whether an address is a VIP, or one of the balancer itself.
+#[must_use]
+pub fn is_no_client(entries: &Entries, address: Addr) -> bool {
+    vip(entries, address).is_some() || entries.get(Key::Local(address)).is_some()
+}
+
 fn exact(entries: &Entries, flow: &FlowKey) -> Option<Service> {
     let key = ServiceKey {
         vip: flow.destination,

@@ -1,5 +1,9 @@
 //! Changes at run time, ways and what goes wrong with them.
 
+use std::collections::BTreeSet;
+
+use lb_common::addr::Addr;
+
 use super::*;
 
 #[tokio::test]
@@ -139,6 +143,23 @@ async fn vlan_devices_come_and_go_and_are_looked_at_only_while_there_are_any() {
     second.settle().unwrap();
     assert!(second.datapath.snapshot.vlan_devices.is_empty());
     assert!(!looked_at(&second));
+}
+
+#[tokio::test]
+async fn addresses_of_this_host_come_and_go_and_outlive_the_agent() {
+    let ours = |last: u8| IpAddr::from([10, 0, 9, last]);
+    let table = |ips: &[IpAddr]| ips.iter().copied().map(Addr::from).collect::<BTreeSet<_>>();
+    let (rig, file) = (Rig::new(), [service("web", 1, 1)]);
+    let mut first = rig.start(MemoryDatapath::default(), &file);
+    assert!(first.learn_addresses([ours(1), ours(2)].into()));
+    assert!(!first.learn_addresses([ours(1), ours(2)].into()));
+    first.settle().unwrap();
+    // Until the next agent has looked itself, what the one before has seen holds.
+    let mut second = rig.start(first.datapath, &file);
+    assert_eq!(second.datapath.snapshot.locals, table(&[ours(1), ours(2)]));
+    assert!(second.learn_addresses([ours(2), ours(3)].into()));
+    second.settle().unwrap();
+    assert_eq!(second.datapath.snapshot.locals, table(&[ours(2), ours(3)]));
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ fn client(v4: bool) -> impl Strategy<Value = IpAddr> {
             "192.0.2.10",
             "192.0.2.100",
             "198.18.5.1",
+            "10.10.0.1",
         ]
     } else {
         [
@@ -95,6 +96,7 @@ fn client(v4: bool) -> impl Strategy<Value = IpAddr> {
             "ff02::5",
             "2001:db8:5::a",
             "2001:db8:5::64",
+            "fd00:10::1",
             "::ffff:1.2.3.4",
         ]
     }

@@ -103,7 +103,8 @@ impl Model {
         let translates = self.world.service(service).mode.translates();
         let opens = self.opens(packet, service, &key);
         // What is no first packet goes on nowhere: whoever it reaches has sent none before.
-        if self.world.vip_of(packet.from).is_some() && (translates || opens != Opens::Later) {
+        let is_no_client = self.world.vip_of(packet.from).is_some() || self.world.is_local(packet.from);
+        if is_no_client && (translates || opens != Opens::Later) {
             return Err(Outcome::BadSource);
         }
         if !translates {

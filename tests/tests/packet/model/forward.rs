@@ -90,7 +90,13 @@ impl Model {
     /// What becomes of a packet that the way to its backend does not take; `None` for one that it takes.
     fn check_size(&self, packet: &Packet, service: u32, backend: u32) -> Option<Step> {
         let (service, backend) = (self.world.service(service), self.world.backend(backend));
-        let limits = [u32::from(service.mtu), self.way(backend).mtu];
+        let way = self.way(backend);
+        // An interface has room for one tag.
+        let kept = match way.tags {
+            None => (packet.link as u32 - 14).saturating_sub(4),
+            Some(_) => 0,
+        };
+        let limits = [u32::from(service.mtu), way.mtu.saturating_sub(kept)];
         let limit = limits.into_iter().filter(|&limit| limit > 0).min()?;
         let fits = limit - service.mode.overhead(backend.addr.is_ipv4());
         // What every sender of IPv6 may send is sent.

@@ -36,6 +36,9 @@ pub fn fill(datapath: &mut BpfDatapath, world: &World) -> Result<()> {
     for vip in &world.vips {
         put_vip(datapath, world, vip)?;
     }
+    for ip in world.own.iter().chain(&world.sources) {
+        datapath.put_local(&(*ip).into())?;
+    }
     let mut next = [0, limits::SOURCES];
     for ip in &world.sources {
         let index = &mut next[usize::from(ip.is_ipv6())];

@@ -97,13 +97,21 @@ pub const ROWS: &[Row] = &[
             }
         },
     ),
-    row("longer than the way takes", every, |s, l| {
-        let fits = 1500 - l.mode.overhead(l.backends_v4);
-        s.forwards(l.wide, &of_length(l, 53, fits as usize));
-        let sent = of_length(l, 53, fits as usize + 1);
-        let answer = expect::error_about(&sent, l.vip, &icmp::TOO_BIG, fits);
-        s.answers(&sent, Outcome::TooBigAnswered, &answer);
-    }),
+    row(
+        "longer than the way takes, with no, one and two tags",
+        every,
+        |s, l| {
+            let tags = [(0x88a8, 7), (0x8100, 9)];
+            for (kept, way) in [(0, 1500), (1, 1500), (2, 1496)] {
+                let fits = way - l.mode.overhead(l.backends_v4);
+                let of_length = |len| of_length(l, 53, len).tagged(&tags[2 - kept..]);
+                s.forwards(l.wide, &of_length(fits as usize));
+                let sent = of_length(fits as usize + 1);
+                let answer = expect::error_about(&sent, l.vip, &icmp::TOO_BIG, fits);
+                s.answers(&sent, Outcome::TooBigAnswered, &answer);
+            }
+        },
+    ),
 ];
 
 /// The ping, turned round.

@@ -154,10 +154,11 @@ pub const ROWS: &[Row] = &[
     row("from the VIP to itself", every, |s, l| {
         s.stays(&tcp(l.at(4000), l.at(TCP_PORT), SYN).bytes(), Outcome::BadSource);
     }),
-    row("from another VIP", every, |s, l| {
+    row("from another VIP, and from an address of ours", every, |s, l| {
         for from in [
             standard::vip(l.is_v4(), 100),
             standard::inside(l.is_v4(), true, 77),
+            standard::own(l.is_v4()),
         ] {
             for first in [
                 tcp((from, 4000), l.at(TCP_PORT), SYN),

@@ -235,6 +235,11 @@ impl World {
             .any(|backend| backend.addr == ip)
     }
 
+    /// Whether an address is the balancer's own, which no client has.
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        self.own.contains(&ip) || self.sources.contains(&ip)
+    }
+
     /// Our own address of a family.
     pub fn own_of(&self, v4: bool) -> Option<IpAddr> {
         self.own.iter().copied().find(|ip| ip.is_ipv4() == v4)

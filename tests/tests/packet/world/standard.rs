@@ -52,6 +52,15 @@ pub fn client(v4: bool, host: u8) -> IpAddr {
     }
 }
 
+/// Our own address.
+pub fn own(v4: bool) -> IpAddr {
+    if v4 {
+        Ipv4Addr::new(10, 10, 0, 1).into()
+    } else {
+        Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1).into()
+    }
+}
+
 pub fn backend(v4: bool, lane: u8, host: u8) -> IpAddr {
     if v4 {
         Ipv4Addr::new(10, 20, lane, host).into()
@@ -127,7 +136,7 @@ fn build(has_networks: bool) -> World {
             way(ELSEWHERE, Ipv4Addr::new(10, 10, 2, 1).into(), false),
             way(ELSEWHERE, own_v6(2), false),
         ],
-        own: vec![Ipv4Addr::new(10, 10, 0, 1).into(), own_v6(0)],
+        own: vec![own(true), own(false)],
         answers_per_second: 1_000_000_000,
         ..World::default()
     };
