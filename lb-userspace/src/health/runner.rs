@@ -3,6 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::{
     Answer, Health, Monitor, ProbeError, Question, Who,
-    probe::{Course, Door, Held, Target, probe},
+    probe::{Course, Door, Held, Permit, Target, probe},
     results::{Gone, Sender},
     stall::Stalls,
 };
@@ -171,6 +172,8 @@ impl<K: Clone> Runner<K> {
 
     async fn ask(&mut self) -> Result<(), Gone> {
         loop {
+            let permit = self.permit().await?;
+            // Only now, so that intervals do not pile up, and a late turn is no standstill of this host.
             let start = Instant::now();
             let question = Question {
                 kind: &self.job.spec.kind,
@@ -179,9 +182,21 @@ impl<K: Clone> Runner<K> {
                 who: &self.job.who,
                 course: &self.job.course,
             };
-            let result = probe(question).await;
+            let result = probe(question, permit).await;
             self.tell(result, start).await?;
             self.wait(start).await;
+        }
+    }
+
+    /// Waits for the turn of the next probe, and keeps its place when that cannot be made for long.
+    async fn permit(&mut self) -> Result<Permit, Gone> {
+        let mut permit = pin!(Permit::of(&self.job.spec.kind));
+        loop {
+            let asked = Instant::now();
+            match Permit::soon(&mut permit).await {
+                Ok(permit) => return Ok(permit),
+                Err(error) => self.tell(Err(error), asked).await?,
+            }
         }
     }
 

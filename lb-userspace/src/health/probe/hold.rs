@@ -69,7 +69,8 @@ impl Held {
         match error.kind() {
             io::ErrorKind::ConnectionReset => ProbeError::refusal(format!("connection reset after {age}")),
             io::ErrorKind::TimedOut => ProbeError::silence(format!("no answer to keepalive after {age}")),
-            _ => ProbeError::io(&format!("connection lost after {age}"), error),
+            // It may be for want of something here, whose words are the same each time: others would be news.
+            _ => ProbeError::io("connection lost", error),
         }
     }
 

@@ -26,6 +26,9 @@ mod wish;
 use std::{net::SocketAddr, time::Duration};
 
 pub use error::ProbeError;
+pub use exec::Permit;
+#[cfg(test)]
+pub use exec::turns;
 pub use hold::Held;
 pub use target::{Course, Door, Target, Way};
 pub use wish::{Stand, Wish};
@@ -70,24 +73,25 @@ impl Answer {
     }
 }
 
-/// Asks once: whether the target is fit for traffic, found out within the timeout.
+/// Asks once: whether the target is fit for traffic, found out within the timeout, which begins when it has its turn.
 ///
 /// # Errors
 /// When it is not, or could not be asked; [`ProbeError`] tells which.
-pub async fn probe(question: Question<'_>) -> Result<Answer, ProbeError> {
+pub async fn probe(question: Question<'_>, permit: Permit) -> Result<Answer, ProbeError> {
     let way = match question.course {
-        Course::Direct => return in_time(question, question.target.into()).await,
+        Course::Direct => return in_time(question, question.target.into(), permit).await,
         Course::Through(way) => way,
         Course::Nowhere(error) => return Err(error.clone()),
     };
     let door = Door::open(way).await?;
-    let answer = in_time(question, Target::through(&door)).await;
+    let answer = in_time(question, Target::through(&door), permit).await;
     answer.map_err(|error| error.through(way.mode))
 }
 
-async fn in_time(question: Question<'_>, target: Target<'_>) -> Result<Answer, ProbeError> {
+async fn in_time(question: Question<'_>, target: Target<'_>, permit: Permit) -> Result<Answer, ProbeError> {
     let mut so_far = None;
-    let answer = tokio::time::timeout(question.timeout, ask(question, target, &mut so_far)).await;
+    let asked = ask(question, target, permit, &mut so_far);
+    let answer = tokio::time::timeout(question.timeout, asked).await;
     answer.unwrap_or_else(|_| Err(so_far.unwrap_or_else(|| ProbeError::timeout(question.timeout))))
 }
 
@@ -95,6 +99,7 @@ async fn in_time(question: Question<'_>, target: Target<'_>) -> Result<Answer, P
 async fn ask(
     question: Question<'_>,
     target: Target<'_>,
+    permit: Permit,
     so_far: &mut Option<ProbeError>,
 ) -> Result<Answer, ProbeError> {
     match question.kind {
@@ -108,7 +113,7 @@ async fn ask(
         CheckKind::Udp { send, expect } => udp::probe(target, send, expect.as_ref(), so_far).await,
         CheckKind::Dns(check) => dns::probe(target, check, so_far).await,
         CheckKind::Icmp => icmp::probe(question.target.ip()).await,
-        CheckKind::Exec { command } => exec::probe(question, command, so_far).await,
+        CheckKind::Exec { command } => exec::probe(question, command, permit).await,
         CheckKind::Agent { send } => agent::probe(target, send.as_ref()).await,
     }
 }
