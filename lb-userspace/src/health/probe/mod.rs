@@ -29,7 +29,7 @@ pub use error::ProbeError;
 pub use exec::Permit;
 #[cfg(test)]
 pub use exec::turns;
-pub use hold::Held;
+pub use hold::{Held, SHORT_LIFE};
 pub use target::{Course, Door, Target, Way};
 pub use wish::{Stand, Wish};
 
@@ -91,8 +91,17 @@ pub async fn probe(question: Question<'_>, permit: Permit) -> Result<Answer, Pro
 async fn in_time(question: Question<'_>, target: Target<'_>, permit: Permit) -> Result<Answer, ProbeError> {
     let mut so_far = None;
     let asked = ask(question, target, permit, &mut so_far);
-    let answer = tokio::time::timeout(question.timeout, asked).await;
+    let answer = tokio::time::timeout(limit(question), asked).await;
     answer.unwrap_or_else(|_| Err(so_far.unwrap_or_else(|| ProbeError::timeout(question.timeout))))
+}
+
+/// For how long the whole may last.
+fn limit(question: Question<'_>) -> Duration {
+    match question.kind {
+        // A connection that is made has to live for a while then.
+        CheckKind::TcpHold => question.timeout + SHORT_LIFE,
+        _ => question.timeout,
+    }
 }
 
 /// `so_far` is what there will be to say if the time ends, where that is more than that it has ended.
@@ -104,8 +113,11 @@ async fn ask(
 ) -> Result<Answer, ProbeError> {
     match question.kind {
         CheckKind::Tcp { send, expect } => tcp::probe(target, send.as_ref(), expect.as_ref(), so_far).await,
-        // One that is to be kept is made by `Held`; asked once, it is a connection like any.
-        CheckKind::TcpHold => tcp::probe(target, None, None, so_far).await,
+        // Asked once; a runner keeps its connection.
+        CheckKind::TcpHold => {
+            let lives = Held::lives(target, question.timeout, SHORT_LIFE).await;
+            lives.map(|()| Answer::default())
+        }
         CheckKind::Http(check) => http::probe(target, check).await,
         CheckKind::Grpc { service, tls } => {
             grpc::probe(target, service, tls.as_ref(), question.timeout).await
