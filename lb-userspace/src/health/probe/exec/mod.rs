@@ -10,6 +10,7 @@ mod turn;
 
 use std::{
     io,
+    path::Path,
     process::{Command, ExitStatus, Stdio},
 };
 
@@ -27,7 +28,7 @@ pub use turn::tests as turns;
 pub async fn probe(question: Question<'_>, command: &[String], permit: Permit) -> Result<Answer, ProbeError> {
     let started = start(question, command, permit).map_err(|error| {
         let program = command.first().map_or("", String::as_str);
-        ProbeError::ours(format!("cannot run {program:?}: {error}"))
+        ProbeError::ours(format!("cannot run {program:?}: {}", why_not(program, &error)))
     });
     let (mut group, mut output) = started?;
     let status = group.ended(output.drain()).await;
@@ -55,6 +56,14 @@ fn start(question: Question<'_>, command: &[String], permit: Permit) -> io::Resu
     Ok((Group::start("exec check", command, set, permit)?, read))
 }
 
+/// The kernel says of an interpreter that is missing what it would say of the program.
+fn why_not(program: &str, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound && Path::new(program).exists() {
+        return "it is there, but not the interpreter that its first line (#!) names, or the loader that it needs".to_owned();
+    }
+    error.to_string()
+}
+
 fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
     let Some(ended) = failure(status) else {
         let said = (!line.is_empty()).then(|| line.to_owned());
@@ -71,7 +80,7 @@ fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
 mod tests {
     use std::{
         fs,
-        path::Path,
+        os::unix::fs::PermissionsExt as _,
         thread,
         time::{Duration, Instant},
     };
@@ -137,6 +146,25 @@ mod tests {
         assert!(error.is_ours());
         assert!(
             error.to_string().starts_with("cannot run \"/nowhere/check\": "),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_interpreter_is_told() {
+        let dir = TempDir::new().unwrap();
+        let script = dir.path().join("check");
+        fs::write(&script, "#!/nowhere/sh\nexit 0\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let kind = CheckKind::Exec {
+            command: vec![script.display().to_string()],
+        };
+        let error = ask(&kind, "127.0.0.1:1".parse().unwrap()).await.unwrap_err();
+        assert!(error.is_ours());
+        assert!(
+            error.to_string().ends_with(
+                ": it is there, but not the interpreter that its first line (#!) names, or the loader that it needs"
+            ),
             "{error}"
         );
     }
