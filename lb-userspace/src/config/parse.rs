@@ -30,6 +30,8 @@ use crate::output;
 
 /// Longest error; what goes beyond is somebody's text.
 const LONGEST: usize = 500;
+/// What there may be several of, each a table.
+const LISTS: &[&str] = &["interface", "vip", "service", "check", "backend"];
 /// Largest file that is read, in MiB: far more than all services and backends that ever fit.
 const LARGEST: u64 = 64;
 
@@ -171,7 +173,10 @@ impl Config {
         let malformed = |error: &Error, message: &str| {
             ConfigError::new(file, error.span().map(|span| line(span.start)), message)
         };
-        let root = DeTable::parse(text).map_err(|error| malformed(&error, error.message()))?;
+        let root = DeTable::parse(text).map_err(|error| {
+            let twice = given_twice(&error, text);
+            malformed(&error, twice.as_deref().unwrap_or_else(|| error.message()))
+        })?;
         let config = Self::deserialize(Deserializer::from(root.clone())).map_err(|error| {
             let Some(span) = error.span() else {
                 return malformed(&error, error.message());
@@ -228,6 +233,24 @@ impl std::error::Error for ConfigError {}
 fn one_line(text: &str) -> String {
     let lines: Vec<_> = text.trim_end().split('\n').map(output::printable).collect();
     output::cut(lines.join(", "), LONGEST)
+}
+
+/// What to do about a key or the head of a table that is there already, if that is the error.
+fn given_twice(error: &Error, text: &str) -> Option<String> {
+    let span = error.span().filter(|_| error.message() == "duplicate key")?;
+    let line = text.get(..span.start)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(line..)?.lines().next()?.trim_start();
+    let head = line.strip_prefix('[').and_then(|head| head.split(']').next());
+    let Some(head) = head else {
+        return Some(format!("{}: is given twice: give it once", text.get(span)?));
+    };
+    let name = head.trim_start_matches('[');
+    Some(match name.rsplit('.').next() {
+        Some(last) if LISTS.contains(&last) => {
+            format!("[{name}]: is given twice: give each a head like [[{name}]]")
+        }
+        _ => format!("[{name}]: is given twice: write both in one"),
+    })
 }
 
 /// A value that an offset is in.
@@ -310,7 +333,7 @@ fn explain(found: Found<'_>, offset: usize, message: &str) -> (usize, String) {
         table,
     } = found;
     let mut at = offset;
-    let message = reworded(message).unwrap_or_else(|| {
+    let message = reworded(message, field).unwrap_or_else(|| {
         // A message about a whole table may start with the field that it is about.
         let named = message.split_once(": ").filter(|_| field.is_none());
         if let Some((key, _)) = named.and_then(|(name, _)| table?.get_key_value(name)) {
@@ -329,7 +352,7 @@ fn explain(found: Found<'_>, offset: usize, message: &str) -> (usize, String) {
 }
 
 /// serde's own messages as problem and remedy; `None` for ours, which are that already.
-fn reworded(message: &str) -> Option<String> {
+fn reworded(message: &str, field: Option<&str>) -> Option<String> {
     if let Some(field) = message.strip_prefix("missing field `") {
         return Some(format!("{}: is missing: add it", field.trim_end_matches('`')));
     }
@@ -345,12 +368,28 @@ fn reworded(message: &str) -> Option<String> {
         format!("{found} does not fit here")
     };
     let expected = match expected {
-        "a sequence" => "a list of tables, each with a head like [[service]]",
+        "a sequence" if field.is_none_or(|field| LISTS.contains(&field)) => {
+            "a list of tables, each with a head like [[service]]"
+        }
+        "a sequence" => &listed(&problem),
         "path string" => "a path in quotes",
         expected if expected.starts_with("struct ") => "a table",
         expected => expected,
     };
     Some(format!("{problem}: use {expected}"))
+}
+
+/// The list that a text should have been, if that is what was found.
+fn listed(problem: &str) -> String {
+    let text = problem.split_once("string \"");
+    let Some((text, _)) = text.and_then(|(_, text)| text.rsplit_once('"')) else {
+        return "a list of texts".to_owned();
+    };
+    let words: Vec<_> = text
+        .split_whitespace()
+        .map(|word| format!("\"{word}\""))
+        .collect();
+    format!("[{}]", words.join(", "))
 }
 
 /// Where the value at the end of the place starts, or the innermost thing on the way that is in the text.

@@ -132,7 +132,7 @@ impl Case {
             .then(|| self.flaps.failed(&self.rules.flaps, now))
             .flatten();
         Some(Turn {
-            held: hold.map(|hold| (hold, self.flaps.failures())),
+            held: hold.map(|hold| (hold, self.failures(now))),
             ..turn
         })
     }
@@ -201,6 +201,12 @@ impl Case {
     #[must_use]
     pub const fn flaps(&self) -> &Flaps {
         &self.flaps
+    }
+
+    /// How often it has failed within the window of now.
+    #[must_use]
+    pub fn failures(&self, now: Instant) -> u32 {
+        self.flaps.failures(&self.rules.flaps, now)
     }
 
     /// Until when it is held down, if it is, whatever its checks find.

@@ -37,13 +37,13 @@ impl Flaps {
     /// Takes in a failure; for how long it is held down, if it is. One that comes within the window after a hold is held for twice as
     /// long.
     pub fn failed(&mut self, rules: &Rules, now: Instant) -> Option<Duration> {
-        let is_past = |first: &Instant| now.saturating_duration_since(*first) > rules.window;
+        let is_past = |first: &Instant| !is_within(rules, *first, now);
         while self.failures.front().is_some_and(is_past) || self.failures.len() >= MOST {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
         let was_held = self.held_until.is_some_and(|until| now < until + rules.window);
-        self.holds = match (was_held, self.failures() > rules.allowed) {
+        self.holds = match (was_held, self.failures(rules, now) > rules.allowed) {
             (true, _) => self.holds.saturating_add(1),
             (false, true) => 1,
             (false, false) => 0,
@@ -87,16 +87,21 @@ impl Flaps {
         (self.holds, self.held_until)
     }
 
-    /// Failures that count.
+    /// Failures within the window.
     #[must_use]
-    pub fn failures(&self) -> u32 {
-        u32::try_from(self.failures.len()).unwrap_or(u32::MAX)
+    pub fn failures(&self, rules: &Rules, now: Instant) -> u32 {
+        let counting = self.failures.iter().filter(|&&at| is_within(rules, at, now));
+        u32::try_from(counting.count()).unwrap_or(u32::MAX)
     }
 
     /// When they were.
     pub fn times(&self) -> impl Iterator<Item = Instant> {
         self.failures.iter().copied()
     }
+}
+
+fn is_within(rules: &Rules, failed: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(failed) <= rules.window
 }
 
 #[cfg(test)]
@@ -135,7 +140,21 @@ mod tests {
         for at in 0..20 {
             assert_eq!(flaps.failed(&rules, start + SECOND * 25 * at), None, "{at}");
         }
-        assert!(flaps.failures() <= 3);
+        assert!(flaps.failures(&rules, start + SECOND * 25 * 19) <= 3);
+    }
+
+    #[test]
+    fn failures_count_for_as_long_as_the_window() {
+        let rules = Rules::default();
+        let mut flaps = Flaps::default();
+        let start = Instant::now();
+        for at in 0..3 {
+            flaps.failed(&rules, start + SECOND * at);
+        }
+        let count = |after| flaps.failures(&rules, start + after);
+        assert_eq!(count(rules.window), 3);
+        assert_eq!(count(rules.window + SECOND), 2);
+        assert_eq!(count(rules.window + SECOND * 3), 0);
     }
 
     #[test]

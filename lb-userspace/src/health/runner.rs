@@ -3,6 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::{
     Answer, Health, Monitor, ProbeError, Question, Who,
-    probe::{Course, Door, Held, Target, probe},
+    probe::{Course, Door, Held, Permit, SHORT_LIFE, Target, probe},
     results::{Gone, Sender},
     stall::Stalls,
 };
@@ -28,8 +29,6 @@ use crate::config::{CheckKind, CheckSpec};
 const SPREAD: Duration = Duration::from_millis(100);
 /// Who is asked again because something speaks against it: not more often than this.
 const AT_ONCE: Duration = Duration::from_millis(10);
-/// A kept connection that has lived for so long is made again at once when it ends; a shorter one at the next interval.
-const SHORT_LIFE: Duration = Duration::from_millis(100);
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +170,8 @@ impl<K: Clone> Runner<K> {
 
     async fn ask(&mut self) -> Result<(), Gone> {
         loop {
+            let permit = self.permit().await?;
+            // Only now, so that intervals do not pile up, and a late turn is no standstill of this host.
             let start = Instant::now();
             let question = Question {
                 kind: &self.job.spec.kind,
@@ -179,9 +180,21 @@ impl<K: Clone> Runner<K> {
                 who: &self.job.who,
                 course: &self.job.course,
             };
-            let result = probe(question).await;
+            let result = probe(question, permit).await;
             self.tell(result, start).await?;
             self.wait(start).await;
+        }
+    }
+
+    /// Waits for the turn of the next probe, and keeps its place when that cannot be made for long.
+    async fn permit(&mut self) -> Result<Permit, Gone> {
+        let mut permit = pin!(Permit::of(&self.job.spec.kind));
+        loop {
+            let asked = Instant::now();
+            match Permit::soon(&mut permit).await {
+                Ok(permit) => return Ok(permit),
+                Err(error) => self.tell(Err(error), asked).await?,
+            }
         }
     }
 
@@ -208,7 +221,7 @@ impl<K: Clone> Runner<K> {
                 None => Ok(self.job.target.into()),
             };
             let made = match target {
-                Ok(target) => connect(target, self.job.spec.timeout)
+                Ok(target) => Held::in_time(target, self.job.spec.timeout)
                     .await
                     .map(|one| (one, target)),
                 Err(error) => Err(error),
@@ -286,9 +299,9 @@ impl<K: Clone> Runner<K> {
         match &self.job.course {
             Course::Through(way) => {
                 let door = Door::open(way).await?;
-                connect_for(Target::through(&door), limit, life).await
+                Held::lives(Target::through(&door), limit, life).await
             }
-            Course::Direct | Course::Nowhere(_) => connect_for(target, limit, life).await,
+            Course::Direct | Course::Nowhere(_) => Held::lives(target, limit, life).await,
         }
     }
 
@@ -414,19 +427,6 @@ fn varied(interval: Duration, jitter: u8, draw: u64) -> Duration {
         return interval;
     }
     interval.mul_f64(1.0 + f64::from(jitter) / 100.0 * (2.0 * share(draw) - 1.0))
-}
-
-async fn connect(target: Target<'_>, limit: Duration) -> Result<Held, ProbeError> {
-    tokio::time::timeout(limit, Held::connect(target, limit))
-        .await
-        .unwrap_or_else(|_| Err(ProbeError::timeout(limit)))
-}
-
-/// Connects, and stays for so long: a server that dies still takes connections until the last of its processes has ended.
-async fn connect_for(target: Target<'_>, limit: Duration, life: Duration) -> Result<(), ProbeError> {
-    let mut connection = connect(target, limit).await?;
-    let ended = tokio::time::timeout(life, connection.ended()).await;
-    ended.map_or(Ok(()), Err)
 }
 
 fn draw(key: &impl Hash) -> u64 {

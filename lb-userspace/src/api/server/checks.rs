@@ -57,15 +57,20 @@ async fn probe(question: &Question) -> CheckRunResult {
         course,
         asks,
     } = question;
+    let permit = health::Permit::soon(health::Permit::of(&spec.kind)).await;
+    // What it has waited for its turn says nothing of the backend.
     let start = Instant::now();
-    let result = health::probe(health::Question {
+    let question = health::Question {
         kind: &spec.kind,
         target: *target,
         timeout: spec.timeout,
         who,
         course,
-    })
-    .await;
+    };
+    let result = match permit {
+        Ok(permit) => health::probe(question, permit).await,
+        Err(error) => Err(error),
+    };
     let took = start.elapsed();
     CheckRunResult {
         kind: spec.kind.name().to_owned(),

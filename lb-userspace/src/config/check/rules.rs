@@ -183,7 +183,10 @@ fn tls(tls: Option<&TlsSpec>) -> Result<(), Invalid> {
 /// # Errors
 /// When it cannot be read, or has none.
 pub fn authorities(file: &Path) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, String> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    use rustls::pki_types::{
+        CertificateDer,
+        pem::{self, PemObject as _},
+    };
     let name = quoted(&file.display().to_string());
     let text = fs::read(file).map_err(|error| format!("{name} cannot be read ({error}): name a PEM file"))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -191,6 +194,13 @@ pub fn authorities(file: &Path) -> Result<Vec<rustls::pki_types::CertificateDer<
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!(
             "{name} has no certificate: name a PEM file with the authority's"
+        )),
+        // The library's words would have the line in numbers.
+        Err(pem::Error::MissingSectionEnd { .. }) => Err(format!(
+            "{name} ends within a certificate, before its END line: name a whole PEM file"
+        )),
+        Err(pem::Error::IllegalSectionStart { .. }) => Err(format!(
+            "{name} has a BEGIN line that is cut off: name a whole PEM file"
         )),
         Err(error) => Err(format!(
             "{name} is no PEM file ({error}): name one with the authority's certificate"
@@ -319,5 +329,38 @@ fn program(command: &[String]) -> Result<(), String> {
             quoted(program)
         )),
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_that_is_cut_off_is_told_in_words() {
+        let refused = |text: &str| {
+            let mut file = NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let name = quoted(&file.path().display().to_string());
+            let problem = authorities(file.path()).unwrap_err();
+            problem.strip_prefix(&name).unwrap().to_owned()
+        };
+        assert_eq!(
+            refused("-----BEGIN CERTIFICATE-----\nMIIB\n"),
+            " ends within a certificate, before its END line: name a whole PEM file"
+        );
+        assert_eq!(
+            refused("-----BEGIN CERTIFICATE\nMIIB\n"),
+            " has a BEGIN line that is cut off: name a whole PEM file"
+        );
+        assert!(
+            refused("-----BEGIN CERTIFICATE-----\n$\n-----END CERTIFICATE-----\n")
+                .starts_with(" is no PEM file (")
+        );
+        assert!(refused("nothing").starts_with(" has no certificate: "));
     }
 }

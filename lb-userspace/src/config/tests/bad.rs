@@ -17,7 +17,38 @@ const FILES: &[(&str, &str)] = &[
         "[node]\nlog_packets = yes\n",
         "2: string values must be quoted, expected literal string",
     ),
-    ("[node]\nsocket = '/a'\nsocket = '/b'\n", "3: duplicate key"),
+    (
+        "[node]\nsocket = '/a'\nsocket = '/b'\n",
+        "3: socket: is given twice: give it once",
+    ),
+    (
+        "[node]\n[limits]\n[node]\n",
+        "3: [node]: is given twice: write both in one",
+    ),
+    (
+        "[[service]]\n[service.check]\ntype = 'tcp'\n[service.check]\ntype = 'icmp'\n",
+        "4: [service.check]: is given twice: give each a head like [[service.check]]",
+    ),
+    (
+        "[[service]]\n[service.check]\ntype = 'tcp'\n[[service.check]]\ntype = 'icmp'\n",
+        "4: [service.check]: is given twice: give each a head like [[service.check]]",
+    ),
+    (
+        "[node]\non_event = '/bin/true'",
+        r#"2: node: on_event: string "/bin/true" does not fit here: use ["/bin/true"]"#,
+    ),
+    (
+        "[node]\non_event = 3",
+        "2: node: on_event: integer `3` does not fit here: use a list of texts",
+    ),
+    (
+        "[node]\nsources = '10.0.0.1'",
+        r#"2: node: sources: string "10.0.0.1" does not fit here: use ["10.0.0.1"]"#,
+    ),
+    (
+        "[[service]]\nname = 'web'\n[service.check]\ntype = 'exec'\ncommand = '/bin/check --fast'",
+        r#"5: service "web", check: command: string "/bin/check --fast" does not fit here: use ["/bin/check", "--fast"]"#,
+    ),
     (
         "[nodes]\n",
         "1: nodes: unknown field: use one of `node`, `limits`, `timeouts`, `interface`, `vip`, `service`",

@@ -37,7 +37,7 @@ impl<D: Datapath> Controller<D> {
                         .case
                         .changed()
                         .map(|at| now.saturating_duration_since(at).as_secs()),
-                    failures: watched.case.flaps().failures(),
+                    failures: watched.case.failures(now),
                     held_seconds: watched
                         .case
                         .held_until(now)
@@ -118,9 +118,8 @@ impl<D: Datapath> Controller<D> {
     /// Backends that are held down, with for how long still, and how often they have failed lately.
     pub(in crate::control) fn held(&self, now: Instant) -> Vec<(&Who, Duration, u32)> {
         let held = self.watched.values().filter_map(|watched| {
-            let flaps = watched.case.flaps();
             let left = watched.case.held_until(now)?.saturating_duration_since(now);
-            Some((&watched.who, left, flaps.failures()))
+            Some((&watched.who, left, watched.case.failures(now)))
         });
         let mut held: Vec<_> = held.collect();
         held.sort_by(|(a, ..), (b, ..)| (&a.service, &a.backend).cmp(&(&b.service, &b.backend)));

@@ -136,14 +136,14 @@ fn probed_through() -> (Rig, Controller<MemoryDatapath>) {
 /// What a probe finds that is made because somebody asks.
 async fn run(controller: &Controller<MemoryDatapath>) -> Result<Answer, ProbeError> {
     let question = controller.questions("web", "b1").unwrap().remove(0);
-    health::probe(health::Question {
+    let asked = health::Question {
         kind: &question.spec.kind,
         target: question.target,
         timeout: question.spec.timeout,
         who: &question.who,
         course: &question.course,
-    })
-    .await
+    };
+    health::probe(asked, health::Permit::of(asked.kind).await).await
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Answer, Course, ProbeError, Question, Who, probe};
+use super::{Answer, Course, Permit, ProbeError, Question, Who, probe};
 use crate::config::CheckKind;
 
 /// A port of loopback that is free.
@@ -38,7 +38,7 @@ pub async fn ask_for(kind: &CheckKind, target: SocketAddr, timeout: Duration) ->
         who: &who,
         course: &Course::Direct,
     };
-    probe(question).await
+    probe(question, Permit::of(kind).await).await
 }
 
 /// The reason of a failure, which is one line.

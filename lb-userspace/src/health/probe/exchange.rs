@@ -29,6 +29,8 @@ use crate::config::{HttpVersion, TlsSpec};
 pub const BODY: usize = 64 * 1024;
 /// How long the head of a response may be.
 const HEAD: u32 = 64 * 1024;
+/// How many fields it may have.
+const FIELDS: usize = 1000;
 /// What a server may send by HTTP/2 before it is read.
 const WINDOW: u32 = 64 * 1024;
 /// The smallest that there is (RFC 9113 §4.2).
@@ -110,7 +112,11 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match version {
         HttpVersion::Http1 => {
             let mut builder = http1::Builder::new();
-            builder.max_buf_size(HEAD as usize);
+            builder
+                .max_buf_size(HEAD as usize)
+                .max_headers(FIELDS)
+                // A user agent takes them (RFC 9112 §5.2).
+                .allow_obsolete_multiline_headers_in_responses(true);
             let (mut sender, connection) = builder.handshake(stream).await.map_err(failed)?;
             let response = async { look(sender.send_request(request).await, wants).await };
             drive(connection, response).await

@@ -10,6 +10,8 @@ use tokio::{net::TcpStream, time::sleep};
 
 use super::{ProbeError, Target, socket};
 
+/// A kept connection that has lived for so long is made again at once when it ends; a shorter one at the next interval.
+pub const SHORT_LIFE: Duration = Duration::from_millis(100);
 /// What a backend that talks may have waiting here. The kernel doubles it, and would let it grow to megabytes of its own accord.
 const WAITING: u32 = 16 * 1024;
 /// Between two looks at what a backend sends: at most twenty a second, whatever it sends.
@@ -42,6 +44,27 @@ impl Held {
         Ok(Self { stream, since })
     }
 
+    /// The same, within `limit`.
+    ///
+    /// # Errors
+    /// When that fails, or takes longer.
+    pub async fn in_time(target: Target<'_>, limit: Duration) -> Result<Self, ProbeError> {
+        tokio::time::timeout(limit, Self::connect(target, limit))
+            .await
+            .unwrap_or_else(|_| Err(ProbeError::timeout(limit)))
+    }
+
+    /// Connects within `limit`, and stays for `life`: a server that dies still takes connections until the last of its processes has
+    /// ended.
+    ///
+    /// # Errors
+    /// When the connection is not made, or has ended by then.
+    pub async fn lives(target: Target<'_>, limit: Duration, life: Duration) -> Result<(), ProbeError> {
+        let mut connection = Self::in_time(target, limit).await?;
+        let ended = tokio::time::timeout(life, connection.ended()).await;
+        ended.map_or(Ok(()), Err)
+    }
+
     /// Waits for the connection's end, and says what it was.
     pub async fn ended(&mut self) -> ProbeError {
         loop {
@@ -69,7 +92,8 @@ impl Held {
         match error.kind() {
             io::ErrorKind::ConnectionReset => ProbeError::refusal(format!("connection reset after {age}")),
             io::ErrorKind::TimedOut => ProbeError::silence(format!("no answer to keepalive after {age}")),
-            _ => ProbeError::io(&format!("connection lost after {age}"), error),
+            // It may be for want of something here, whose words are the same each time: others would be news.
+            _ => ProbeError::io("connection lost", error),
         }
     }
 
@@ -92,6 +116,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::{super::backend::*, *};
+    use crate::config::CheckKind;
 
     async fn held(server: &Tcp) -> Held {
         Held::connect(server.address.into(), Duration::from_millis(500))
@@ -128,6 +153,20 @@ mod tests {
         let refusing = Refusing::tcp();
         let error = Held::connect(refusing.address.into(), LONG).await.unwrap_err();
         assert_eq!(error.to_string(), "connect: connection refused");
+    }
+
+    #[tokio::test]
+    async fn asked_once_it_has_to_live_for_a_while() {
+        let server = Tcp::serve(hang).await;
+        let asked = ask(&CheckKind::TcpHold, server.address);
+        asked.await.unwrap();
+        // That does not count for what the connection may take.
+        let asked = ask_for(&CheckKind::TcpHold, server.address, SHORT_LIFE / 2);
+        asked.await.unwrap();
+
+        let closing = Tcp::serve(|stream| async move { drop(stream) }).await;
+        let error = reason(ask(&CheckKind::TcpHold, closing.address).await);
+        assert!(error.starts_with("closed by the backend after "), "{error}");
     }
 
     #[tokio::test]

@@ -6,7 +6,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{super::results, *};
+use super::{
+    super::{probe::turns, results},
+    *,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -135,6 +138,32 @@ async fn that_a_check_cannot_be_made_is_told_once_for_each_reason() {
     assert_eq!(told(Some("no descriptor")).await, no("no descriptor"));
     assert_eq!(told(None).await, Some(Ok(Answer::default())));
     assert_eq!(told(Some("no port")).await, None);
+}
+
+#[tokio::test]
+async fn commands_that_hang_fail_also_where_they_are_more_than_turns() {
+    let spec = CheckSpec {
+        timeout: Duration::from_millis(50),
+        ..each(
+            Duration::from_millis(100),
+            CheckKind::Exec {
+                command: ["/bin/sleep", "1000"].map(String::from).to_vec(),
+            },
+        )
+    };
+    let backends = 4 * turns::all();
+    let (tx, mut rx) = results::channel(8);
+    let jobs = (0..backends).map(|key| Job {
+        key: u32::try_from(key).unwrap(),
+        ..job(spec.clone(), "192.0.2.1:80".parse().unwrap(), Course::Direct)
+    });
+    let _running: Vec<_> = jobs.map(|job| spawn(job, tx.clone())).collect();
+    let mut failed = vec![0; backends];
+    while failed.iter().any(|&times| times < spec.fall) {
+        let seen = next(&mut rx).await;
+        assert_eq!(seen.result, Err(ProbeError::timeout(spec.timeout)));
+        failed[seen.key as usize] += 1;
+    }
 }
 
 #[tokio::test]

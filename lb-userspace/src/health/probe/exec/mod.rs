@@ -3,19 +3,16 @@
 //! A command has a [process group](Group) of its own, and nothing of the group outlives the probe: not when the command leaves something
 //! in the background, not at the timeout, not when nobody waits for the probe any more.
 //!
-//! Reading order: here whose turn it is and what an exit means, `output`.
+//! Reading order: here what is run and what an exit means, `turn`, `output`.
 
 mod output;
+mod turn;
 
 use std::{
     io,
+    path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::LazyLock,
-    thread,
-    time::Instant,
 };
-
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::output::Output;
 use super::{Answer, ProbeError, Question};
@@ -23,61 +20,15 @@ use crate::{
     command_group::{Group, failure},
     output::first_line,
 };
+pub use turn::Permit;
+#[cfg(test)]
+pub use turn::tests as turns;
 
-static TURNS: LazyLock<Turns> = LazyLock::new(|| {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    Turns::new((2 * cores).max(4))
-});
-
-/// How many commands may run at once. A check that takes its time must not take the host.
-struct Turns {
-    all: usize,
-    free: Semaphore,
-}
-
-impl Turns {
-    fn new(all: usize) -> Self {
-        let free = Semaphore::new(all);
-        Self { all, free }
-    }
-
-    fn none(&self) -> ProbeError {
-        let all = self.all;
-        ProbeError::ours(format!(
-            "no turn: {all} commands run already, which is the most: raise interval and timeout"
-        ))
-    }
-}
-
-/// Runs the command once.
-pub async fn probe(
-    question: Question<'_>,
-    command: &[String],
-    so_far: &mut Option<ProbeError>,
-) -> Result<Answer, ProbeError> {
-    run(question, command, &TURNS, so_far).await
-}
-
-async fn run(
-    question: Question<'_>,
-    command: &[String],
-    turns: &'static Turns,
-    so_far: &mut Option<ProbeError>,
-) -> Result<Answer, ProbeError> {
-    *so_far = Some(turns.none());
-    let asked = Instant::now();
-    let turn = turns.free.acquire().await.map_err(|_| turns.none())?;
-    // What is left of the time would be too short for others than the quick.
-    let waited = asked.elapsed();
-    *so_far = (waited > question.timeout / 10).then(|| {
-        let waited = waited.as_millis();
-        ProbeError::ours(format!(
-            "had its turn only after {waited} ms, and has not ended in time"
-        ))
-    });
-    let started = start(question, command, turn).map_err(|error| {
+/// Runs the command once. Its time begins with its turn, so that one that takes all of it has failed, however long it has waited.
+pub async fn probe(question: Question<'_>, command: &[String], permit: Permit) -> Result<Answer, ProbeError> {
+    let started = start(question, command, permit).map_err(|error| {
         let program = command.first().map_or("", String::as_str);
-        ProbeError::ours(format!("cannot run {program:?}: {error}"))
+        ProbeError::ours(format!("cannot run {program:?}: {}", why_not(program, &error)))
     });
     let (mut group, mut output) = started?;
     let status = group.ended(output.drain()).await;
@@ -87,11 +38,7 @@ async fn run(
 }
 
 /// Its turn is over when nothing of it is left.
-fn start(
-    question: Question<'_>,
-    command: &[String],
-    turn: SemaphorePermit<'static>,
-) -> io::Result<(Group<SemaphorePermit<'static>>, Output)> {
+fn start(question: Question<'_>, command: &[String], permit: Permit) -> io::Result<(Group<Permit>, Output)> {
     // One pipe for both, so that the lines are in the order in which they were written.
     let (reader, writer) = io::pipe()?;
     let (output, errors) = (writer.try_clone()?, writer);
@@ -106,7 +53,15 @@ fn start(
             .stderr(errors);
     };
     let read = Output::new(reader.into())?;
-    Ok((Group::start("exec check", command, set, turn)?, read))
+    Ok((Group::start("exec check", command, set, permit)?, read))
+}
+
+/// The kernel says of an interpreter that is missing what it would say of the program.
+fn why_not(program: &str, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound && Path::new(program).exists() {
+        return "it is there, but not the interpreter that its first line (#!) names, or the loader that it needs".to_owned();
+    }
+    error.to_string()
 }
 
 fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
@@ -125,17 +80,15 @@ fn judge(status: ExitStatus, line: &str) -> Result<Answer, ProbeError> {
 mod tests {
     use std::{
         fs,
-        path::Path,
+        os::unix::fs::PermissionsExt as _,
+        thread,
         time::{Duration, Instant},
     };
 
     use tempfile::TempDir;
     use tokio::time::{sleep, timeout};
 
-    use super::{
-        super::{Course, Who, backend::*},
-        *,
-    };
+    use super::{super::backend::*, *};
     use crate::config::CheckKind;
 
     fn shell(script: &str) -> CheckKind {
@@ -198,6 +151,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_missing_interpreter_is_told() {
+        let dir = TempDir::new().unwrap();
+        let script = dir.path().join("check");
+        fs::write(&script, "#!/nowhere/sh\nexit 0\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let kind = CheckKind::Exec {
+            command: vec![script.display().to_string()],
+        };
+        let error = ask(&kind, "127.0.0.1:1".parse().unwrap()).await.unwrap_err();
+        assert!(error.is_ours());
+        assert!(
+            error.to_string().ends_with(
+                ": it is there, but not the interpreter that its first line (#!) names, or the loader that it needs"
+            ),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
     async fn the_environment_is_what_it_is_about() {
         let script = "test -z \"$CARGO_MANIFEST_DIR$HOME\" && test -n \"$PATH\" && cat && \
                       echo $XLB_SERVICE $XLB_BACKEND $XLB_ADDRESS $XLB_PORT";
@@ -248,38 +220,5 @@ mod tests {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(gone(&file));
-    }
-
-    #[tokio::test]
-    async fn who_gets_no_turn_says_so_and_it_is_our_fault() {
-        let turns: &'static Turns = Box::leak(Box::new(Turns::new(1)));
-        let run = async |script: &str, time: Duration| {
-            let kind = shell(script);
-            let CheckKind::Exec { command } = &kind else {
-                unreachable!()
-            };
-            let question = Question {
-                kind: &kind,
-                target: "127.0.0.1:1".parse().unwrap(),
-                timeout: time,
-                who: &Who::default(),
-                course: &Course::Direct,
-            };
-            let mut so_far = None;
-            match timeout(time, run(question, command, turns, &mut so_far)).await {
-                Ok(result) => result,
-                Err(_) => Err(so_far.unwrap_or_else(|| ProbeError::timeout(time))),
-            }
-        };
-        let (long, second) = tokio::join!(run("sleep 1000", 2 * SHORT), run("exit 0", SHORT));
-        assert_eq!(long, Err(ProbeError::timeout(2 * SHORT)));
-        let second = second.unwrap_err();
-        assert!(second.is_ours());
-        assert!(
-            second.to_string().starts_with("no turn: 1 commands run already"),
-            "{second}"
-        );
-        // The turn is given back.
-        assert_eq!(run("exit 0", LONG).await, Ok(Answer::default()));
     }
 }

@@ -88,6 +88,17 @@ fn the_address_stands_for_a_host_as_urls_write_it() {
 }
 
 #[tokio::test]
+async fn a_head_may_have_many_fields_and_folded_ones() {
+    let with = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+    let many = |count| with(&"X-Field: value\r\n".repeat(count));
+    assert_eq!(answer(&many(500), None).await, ok());
+    let error = reason(answer(&many(2000), None).await);
+    assert!(error.contains("head is too large"), "{error}");
+    let folded = with("X-Field: one\r\n two\r\n\tthree\r\n");
+    assert_eq!(answer(&folded, None).await, ok());
+}
+
+#[tokio::test]
 async fn an_answer_to_head_has_no_body() {
     let (target, server) = pieces(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n".to_vec()]).await;
     let head = HttpCheck {

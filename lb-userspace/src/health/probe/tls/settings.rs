@@ -14,7 +14,7 @@ use rustls::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
@@ -40,6 +40,15 @@ struct Kept {
     config: Arc<ClientConfig>,
     /// The file of authorities that was read.
     read: Option<Stamp>,
+    /// It cannot be read any more, and that is in the log.
+    is_lost: bool,
+}
+
+impl Kept {
+    /// Takes in that the file cannot be read now; whether that is new.
+    fn lose(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_lost, true)
+    }
 }
 
 /// Tells whether a file has changed, also when another has taken its place or its time was set back.
@@ -78,16 +87,20 @@ pub fn client_config(spec: &TlsSpec, version: HttpVersion) -> Result<Arc<ClientC
     // Before the file is read: a change in between is then noticed the next time.
     let stamp = spec.ca.as_deref().and_then(Stamp::of);
     let mut settings = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kept) = settings.get(&key)
+    if let Some(kept) = settings.get_mut(&key)
         && (key.ca.is_none() || stamp.is_some() && stamp == kept.read)
     {
+        kept.is_lost = false;
         return Ok(Arc::clone(&kept.config));
     }
-    let config = match (make(spec, version), settings.get(&key)) {
+    let config = match (make(spec, version), settings.get_mut(&key)) {
         (Ok(config), _) => Arc::new(config),
         // A file that is being replaced, or has gone, takes nothing away from those that were read from it.
         (Err(error), Some(kept)) => {
-            log::warn!("{error}: those authorities that were read before are trusted");
+            // Once, and not at each probe.
+            if kept.lose() {
+                log::warn!("{error}: those authorities that were read before are trusted");
+            }
             return Ok(Arc::clone(&kept.config));
         }
         (Err(error), None) => return Err(error),
@@ -98,6 +111,7 @@ pub fn client_config(spec: &TlsSpec, version: HttpVersion) -> Result<Arc<ClientC
     let kept = Kept {
         config: Arc::clone(&config),
         read: stamp,
+        is_lost: false,
     };
     settings.insert(key, kept);
     Ok(config)
@@ -105,7 +119,7 @@ pub fn client_config(spec: &TlsSpec, version: HttpVersion) -> Result<Arc<ClientC
 
 fn make(spec: &TlsSpec, version: HttpVersion) -> Result<ClientConfig, ProbeError> {
     let provider = Arc::new(ring::default_provider());
-    let any = AnyCertificate(provider.signature_verification_algorithms);
+    let any = AnyCertificate::known_to(&provider);
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ProbeError::ours(format!("TLS: {error}")))?;
@@ -151,9 +165,19 @@ fn system() -> Result<Arc<RootCertStore>, ProbeError> {
     Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(roots))))
 }
 
-/// Any certificate will do; still the server has to prove that it has the key.
+/// Any certificate will do, also one that cannot be read here: X.509 v1, or with a key that is too short for anybody's trust. So nothing
+/// is made of what is signed with its key either: who could be anybody needs no proof.
 #[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
+struct AnyCertificate(Vec<SignatureScheme>);
+
+impl AnyCertificate {
+    fn known_to(provider: &CryptoProvider) -> Self {
+        let mut schemes = provider.signature_verification_algorithms.supported_schemes();
+        // A server whose key is of these has nothing else to offer, and they need not be understood here.
+        schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
+        Self(schemes)
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -169,23 +193,67 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    fn is_lost(key: &Key) -> bool {
+        SETTINGS.lock().unwrap().get(key).unwrap().is_lost
+    }
+
+    #[test]
+    fn that_a_file_is_lost_is_said_once_until_it_can_be_read_again() {
+        let mut file = NamedTempFile::new().unwrap();
+        let certificate = rcgen::generate_simple_self_signed([]).unwrap().cert;
+        file.write_all(certificate.pem().as_bytes()).unwrap();
+        let spec = TlsSpec {
+            ca: Some(file.path().to_owned()),
+            ..TlsSpec::default()
+        };
+        let key = Key {
+            ca: spec.ca.clone(),
+            verify: true,
+            is_http2: false,
+        };
+        let read = || client_config(&spec, HttpVersion::Http1).unwrap();
+        read();
+        assert!(!is_lost(&key));
+        let elsewhere = file.path().with_extension("gone");
+        for _ in 0..2 {
+            fs::rename(file.path(), &elsewhere).unwrap();
+            read();
+            assert!(is_lost(&key));
+            let mut settings = SETTINGS.lock().unwrap();
+            assert!(!settings.get_mut(&key).unwrap().lose());
+            drop(settings);
+            fs::rename(&elsewhere, file.path()).unwrap();
+            read();
+            assert!(!is_lost(&key));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Mutex};
 use rcgen::{BasicConstraints, IsCa};
 use rustls::{
     crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -56,7 +57,7 @@ async fn a_certificate_of_the_own_authority_is_good() {
     let renewed = Authority::new();
     assert_eq!(
         reason(probe(https(renewed.spec()), target).await),
-        "certificate's signature is wrong (by another authority of the same name?)"
+        "certificate's signature is wrong (by another authority of the same name, or by an RSA key below 2048 bits?)"
     );
 }
 
@@ -320,7 +321,66 @@ async fn a_connection_that_just_ends_is_no_end_of_a_body() {
     assert!(cut.starts_with("response: "), "{cut}");
 }
 
-/// Any certificate will do, but not without its key.
+/// X.509 of version 1, as `openssl x509 -req` writes it without extensions.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBGDCBvwIUU7gXo+GRDkistfxfSbrIa2N29rgwCgYIKoZIzj0EAwIwDjEMMAoG\n\
+A1UEAwwDb2xkMCAXDTI2MTEzMDAzMDMyMFoYDzIxMjYxMTA2MDMwMzIwWjAOMQww\n\
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQSW9jRlWD6gG12\n\
+GcS4KqOihrSfOQSu3StK1vh3QhWep4+DUcFKw5NrUrYOPexuNu4MfpTNXssUGPSq\n\
+IY2I3ujAMAoGCCqGSM49BAMCA0gAMEUCIQDJRw2Lh50fgzAs2SzBLX5t3qahKeAK\n\
+336noJOJ4Osz6wIgA/oartcdCoEJy9bm3Bqn2C6P9ZsCke34CLrZY2tP01s=\n\
+-----END CERTIFICATE-----\n";
+
+/// With an RSA key of 1024 bits.
+const SHORT_KEY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIICDDCCAXWgAwIBAgIUESgOSnSs5SKWVGUe1u8x3Eg83OcwDQYJKoZIhvcNAQEL\n\
+BQAwEDEOMAwGA1UEAwwFc2hvcnQwIBcNMjYxMTMwMDMwNDA5WhgPMjEyNjExMDYw\n\
+MzA0MDlaMBAxDjAMBgNVBAMMBXNob3J0MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCB\n\
+iQKBgQD2/CkKGd3QukdiZXutmZ02nzqxn2Q6zNKQBRHbR9tQ/p+2r9MsUKX6H+m9\n\
+ME1L3gGqmny2RH1gLanlatEqKOhRm3NvVBIZqIb9JXsCRRYHbBADot9hXGw9diSH\n\
+JE6Nv/PptNJqHR1NfncBgWDes3g7U6RtbBkXiJSd6tZoK7+DTwIDAQABo2EwXzAd\n\
+BgNVHQ4EFgQUWEd80F2O62y62SjzixIgs7nSKc8wHwYDVR0jBBgwFoAUWEd80F2O\n\
+62y62SjzixIgs7nSKc8wDwYDVR0RBAgwBocEfwAAATAMBgNVHRMBAf8EAjAAMA0G\n\
+CSqGSIb3DQEBCwUAA4GBABhuhoviAhJrhn0ltfL8n1PDMzOUJrgPf/UVbVEtzq1p\n\
+9bLX3oVWWyrvshvSMuo6E2DgxSu9x5x7Z+jKWIH5G5CuTQyIDGXvJMvGzPa0drbo\n\
+a+9LL4NdkvwmsUdgx+abvp1DYBAs1jJ0q7vT4UK3+khL7grSmMF4NjtHGL/F0cWh\n\
+-----END CERTIFICATE-----\n";
+
+/// A server with a certificate that is not read here; its key is another.
+async fn with_certificate(pem: &str, version: &'static rustls::SupportedProtocolVersion) -> SocketAddr {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let key = Authority::new().keyed(&[]).key;
+    let key = CertifiedKey::new(vec![certificate], key);
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    serving(config).await
+}
+
+#[tokio::test]
+async fn without_verification_any_certificate_will_do() {
+    let any = TlsSpec {
+        verify: false,
+        ..TlsSpec::default()
+    };
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for pem in [VERSION_1, SHORT_KEY] {
+            let target = with_certificate(pem, version).await;
+            let result = probe(https(any.clone()), target).await;
+            assert_eq!(result, Ok(Answer::said("status 200")), "{version:?}: {pem}");
+        }
+    }
+    let target = with_certificate(VERSION_1, &rustls::version::TLS13).await;
+    assert_eq!(
+        reason(probe(https(Authority::new().spec()), target).await),
+        "certificate is of an old version of X.509, not 3: issue another, or set verify = false"
+    );
+}
+
 #[tokio::test]
 async fn a_server_without_the_certificates_key_is_refused() {
     let authority = Authority::new();
@@ -334,16 +394,8 @@ async fn a_server_without_the_certificates_key_is_refused() {
                 .with_no_client_auth()
                 .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::unwrap_or_clone(key))));
             let target = serving(config).await;
-            for spec in [
-                authority.spec(),
-                TlsSpec {
-                    verify: false,
-                    ..TlsSpec::default()
-                },
-            ] {
-                let result = probe(https(spec), target).await;
-                assert_eq!(result.is_ok(), is_good, "{version:?}: {result:?}");
-            }
+            let result = probe(https(authority.spec()), target).await;
+            assert_eq!(result.is_ok(), is_good, "{version:?}: {result:?}");
         }
     }
 }

@@ -83,7 +83,7 @@ fn certificate(problem: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => "certificate's authority is not trusted".to_owned(),
         CertificateError::BadSignature => {
-            "certificate's signature is wrong (by another authority of the same name?)".to_owned()
+            "certificate's signature is wrong (by another authority of the same name, or by an RSA key below 2048 bits?)".to_owned()
         }
         CertificateError::BadEncoding => "certificate cannot be read".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
@@ -98,6 +98,9 @@ fn certificate(problem: &CertificateError) -> String {
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "certificate is an authority's own: give the server one that is issued to it".to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "certificate is of an old version of X.509, not 3: issue another, or set verify = false".to_owned()
         }
         problem => format!("certificate: {}", excerpt(&problem.to_string())),
     }
