@@ -3,7 +3,7 @@
 //! Reading order: `model` (the whole file), `service` (with `balance`, `prefix` and `rates`), `backend`, `vip` (with `network` and
 //! `ports`), `policy`, `quic`, `check`, `health` and
 //! `status` (what the HTTP API and the persisted changes share), `validate` (what makes sense together) with `rules` (of
-//! single values), `modes` and `flows` (of a service), `together` (of all services) and `local` (of this host), `parse` (from text, errors with their line). `value` reads single values; `invalid` is the one error of
+//! single values), `modes` and `flows` (of a service), `together` (of all services), `listeners` (whose packets are) and `local` (of this host), `parse` (from text, errors with their line). `value` reads single values; `invalid` is the one error of
 //! everything that is not about text.
 
 mod backend;
@@ -16,6 +16,7 @@ mod flows;
 mod health;
 mod health_change;
 mod invalid;
+mod listeners;
 mod local;
 mod model;
 mod modes;
@@ -46,6 +47,7 @@ pub use check::{
 pub use health::{Checking, Flaps, HealthSpec, Passive, Require};
 pub use health_change::{FlapsChange, HealthChange, PassiveChange};
 pub use invalid::{Invalid, Step};
+pub use listeners::Listeners;
 pub use model::{AttachMode, Config, Interface, Limits, Node, PartialChecksums, Setup, Timeouts};
 pub use network::Network;
 pub use parse::ConfigError;

@@ -69,6 +69,17 @@ impl Network {
         self.base
     }
 
+    /// The first address behind it; none behind the last network.
+    #[must_use]
+    pub fn behind(&self) -> Option<IpAddr> {
+        let size = 1_u128.checked_shl(self.host_bits().into())?;
+        let next = bits(self.base).checked_add(size)?;
+        match self.base {
+            IpAddr::V4(_) => u32::try_from(next).ok().map(|next| IpAddr::V4(next.into())),
+            IpAddr::V6(_) => Some(IpAddr::V6(next.into())),
+        }
+    }
+
     /// The address, if it is but one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
@@ -212,6 +223,15 @@ mod tests {
         }
         assert_eq!(network("192.0.2.10/32").to_string(), "192.0.2.10");
         assert_eq!(network("2001:db8::1/128"), network("2001:db8::1"));
+    }
+
+    #[test]
+    fn behind_a_network_comes_the_next_one() {
+        let behind = |text| network(text).behind().map(|ip| ip.to_string());
+        assert_eq!(behind("192.0.2.0/24").as_deref(), Some("192.0.3.0"));
+        assert_eq!(behind("192.0.2.7").as_deref(), Some("192.0.2.8"));
+        assert_eq!(behind("2001:db8::/64").as_deref(), Some("2001:db8:0:1::"));
+        assert_eq!((behind("255.255.255.0/24"), behind("::/0")), (None, None));
     }
 
     #[test]

@@ -198,6 +198,16 @@ impl CheckSpec {
         }
     }
 
+    /// What it asks, and where, without how often and how many answers count. What is known by one question says nothing of another.
+    #[must_use]
+    pub fn question(&self) -> Self {
+        Self {
+            port: self.port,
+            via: self.via,
+            ..Self::new(self.kind.clone())
+        }
+    }
+
     /// The check in a line, with the way that its probes go.
     #[must_use]
     pub fn told(&self, goes_through: bool) -> String {

@@ -9,7 +9,7 @@ use lb_common::flow::Protocol;
 
 use super::{CheckKey, Controller};
 use crate::{
-    config::{BackendSpec, CheckSpec, Network, ServiceSpec},
+    config::{BackendSpec, CheckSpec, Listeners, Network, ServiceSpec},
     datapath::Datapath,
     health::{Course, ProbeError, Way, through::Through},
 };
@@ -20,14 +20,21 @@ pub(super) enum Aim {
     To(Course),
     /// By the data path, and the way has not been looked up yet.
     Unknown,
+    /// By the data path, where nothing is the service's own: why.
+    Shadowed(String),
 }
 
 impl Aim {
     const fn way(&self) -> Option<&Way> {
         match self {
             Self::To(course) => course.way(),
-            Self::Unknown => None,
+            Self::Unknown | Self::Shadowed(_) => None,
         }
+    }
+
+    /// What is asked by the data path.
+    pub(super) fn vip(&self) -> Option<SocketAddr> {
+        self.way().map(|way| way.via.vip)
     }
 
     pub(super) const fn is_direct(&self) -> bool {
@@ -41,6 +48,7 @@ impl Aim {
             Self::Unknown => Course::Nowhere(ProbeError::ours(
                 "the way to the backend has not been looked up yet: try again",
             )),
+            Self::Shadowed(why) => Course::Nowhere(ProbeError::ours(why.clone())),
         }
     }
 
@@ -61,10 +69,15 @@ impl<D: Datapath> Controller<D> {
         service: &ServiceSpec,
         backend: &BackendSpec,
         check: &CheckSpec,
+        listeners: &Listeners<'_>,
     ) -> Aim {
-        let vip = service.check_vip(check);
+        let vip = listeners.asked(service, check);
         let Some((vip, path)) = vip.zip(self.outlets.path.as_ref()) else {
             return Aim::To(Course::Direct);
+        };
+        let vip = match vip {
+            Ok(vip) => vip,
+            Err(why) => return Aim::Shadowed(why),
         };
         let mode = service.mode.forward();
         let Some(service) = self.ids.service(&service.name) else {

@@ -150,11 +150,12 @@ impl<D: Datapath> Controller<D> {
 
     /// The VIP that a check asks, or will ask, by the data path; `None` where it goes straight to its target.
     fn asks(&self, watched: &Watched, check: usize) -> Option<SocketAddr> {
-        if watched.aims.get(check)?.is_direct() {
+        let aim = watched.aims.get(check)?;
+        if aim.is_direct() {
             return None;
         }
         let service = self.served.services.get(watched.place.0)?;
-        service.check_vip(watched.specs.get(check)?)
+        aim.vip().or_else(|| service.check_vip(watched.specs.get(check)?))
     }
 
     fn told_checks(&self, watched: &Watched, now: Instant) -> Vec<Check> {

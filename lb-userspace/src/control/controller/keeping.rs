@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -72,7 +73,9 @@ struct Remembered {
 /// One check of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Counted {
-    kind: String,
+    /// Tells what it asks from what another one does.
+    #[serde(default)]
+    question: u64,
     health: Health,
     streak: u32,
     /// It is down by a silence or a bad answer, which may be ours.
@@ -135,11 +138,14 @@ impl Kept {
         }
         let is_sure = |check: &Counted| check.health == Health::Down && !check.doubtful;
         let is_doubtful = !one.checks.iter().any(is_sure);
-        let monitor = |(at, spec): (usize, &CheckSpec)| match one.checks.get(at) {
-            Some(check) if check.kind == spec.kind.name() => {
-                Monitor::remembered(check.health, check.streak, check.doubtful, spec)
+        let mut known: Vec<&Counted> = one.checks.iter().collect();
+        let monitor = |spec: &CheckSpec| {
+            let question = question(spec);
+            let same = known.iter().position(|check| check.question == question);
+            match same.map(|at| known.remove(at)) {
+                Some(check) => Monitor::remembered(check.health, check.streak, check.doubtful, spec),
+                None => Monitor::remembered(one.health, 0, is_doubtful, spec),
             }
-            _ => Monitor::remembered(one.health, 0, is_doubtful, spec),
         };
         let now = clock::now();
         let ago = |seconds: &f64| now.checked_sub(Duration::try_from_secs_f64(*seconds).ok()?);
@@ -151,7 +157,7 @@ impl Kept {
         let wish = Some(&one.wish).filter(|_| wishes(specs)).cloned();
         let failures = one.failures.iter().filter_map(ago);
         let flaps = Flaps::remembered(failures, one.holds, held);
-        let checks = specs.iter().enumerate().map(monitor).collect();
+        let checks = specs.iter().map(monitor).collect();
         Some(Case::remembered(
             one.health,
             checks,
@@ -161,6 +167,14 @@ impl Kept {
             rules,
         ))
     }
+}
+
+/// A number instead of the question, in which there may be secrets.
+fn question(spec: &CheckSpec) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // All of it, and its keys are the same each time.
+    format!("{:?}", spec.question()).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn name(who: &Who) -> String {
@@ -287,7 +301,7 @@ fn remembered(watched: &super::Watched, down: bool, now: Instant) -> Remembered 
         down,
         checks: checks
             .map(|(spec, check)| Counted {
-                kind: spec.kind.name().to_owned(),
+                question: question(spec),
                 health: check.health(),
                 streak: check.streak(),
                 doubtful: check.health() == Health::Down && !check.is_refused(),

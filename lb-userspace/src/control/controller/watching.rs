@@ -6,7 +6,7 @@ use lb_common::backend::{BackendState, BackendWord};
 
 use super::{CheckKey, Controller, aim::Aim};
 use crate::{
-    config::{BackendSpec, CheckSpec, HealthSpec, ServiceSpec},
+    config::{BackendSpec, CheckSpec, HealthSpec, Listeners, ServiceSpec},
     control::clock,
     datapath::Datapath,
     health::{self, Case, Health, Job, Turn, Who},
@@ -57,6 +57,7 @@ impl<D: Datapath> Controller<D> {
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
         let mut runs = self.runs;
+        let listeners = Listeners::of(&self.served.services);
         for (at, service) in self.served.services.iter().enumerate() {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
@@ -82,7 +83,7 @@ impl<D: Datapath> Controller<D> {
                 };
                 turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
                 one.place = (at, place);
-                self.aim(&mut one, key, (service, backend), &mut runs);
+                self.aim(&mut one, key, (service, backend, &listeners), &mut runs);
                 watched.insert(key, one);
             }
         }
@@ -147,11 +148,11 @@ impl<D: Datapath> Controller<D> {
         &self,
         watched: &mut Watched,
         key: CheckKey,
-        (service, backend): (&ServiceSpec, &BackendSpec),
+        (service, backend, listeners): (&ServiceSpec, &BackendSpec, &Listeners<'_>),
         runs: &mut u64,
     ) {
         for check in 0..watched.specs.len() {
-            let aim = self.aim_of(key, service, backend, &watched.specs[check]);
+            let aim = self.aim_of(key, service, backend, &watched.specs[check], listeners);
             if !watched.aims[check].gives_way_to(&aim) {
                 continue;
             }

@@ -9,20 +9,21 @@ use crate::{
 };
 
 impl Case {
-    /// Other checks from now on: each of the type of the one in its place before goes on from where that one was.
+    /// Other checks from now on: each that asks what one of before has asked goes on from where that one was.
     pub fn check_by(&mut self, before: &[CheckSpec], specs: &[CheckSpec]) {
         // Others begin where the backend is, who may be held down though its checks pass; and what was a silence is no refusal by them.
         let passes = !self.checks.is_empty() && self.checks.iter().all(|check| check.health() == Health::Up);
         let health = if passes { Health::Up } else { self.health };
         let is_doubtful = !self.is_down_for_sure();
-        let mut known: Vec<_> = before
-            .iter()
-            .zip(std::mem::take(&mut self.checks))
-            .rev()
-            .collect();
-        let follow = |spec: &CheckSpec| match known.pop() {
-            Some((was, monitor)) if was.kind.name() == spec.kind.name() => monitor.under(spec),
-            _ => Monitor::remembered(health, 0, is_doubtful, spec),
+        let questions = before.iter().map(CheckSpec::question);
+        let mut known: Vec<_> = questions.zip(std::mem::take(&mut self.checks)).collect();
+        let follow = |spec: &CheckSpec| {
+            let question = spec.question();
+            let same = known.iter().position(|(was, _)| *was == question);
+            match same.map(|at| known.remove(at)) {
+                Some((_, monitor)) => monitor.under(spec),
+                None => Monitor::remembered(health, 0, is_doubtful, spec),
+            }
         };
         self.checks = specs.iter().map(follow).collect();
         if !wishes(specs) {
@@ -52,7 +53,10 @@ mod tests {
         super::tests::{SECOND, fail, health},
         *,
     };
-    use crate::{config::CheckKind, health::ProbeError};
+    use crate::{
+        config::CheckKind,
+        health::{Answer, ProbeError},
+    };
 
     #[test]
     fn a_check_of_another_type_begins_with_what_is_known_of_the_backend() {
@@ -72,6 +76,46 @@ mod tests {
         assert!(case.checks().iter().all(|check| check.health() == Health::Up));
         case.check_by(&others, &others[..1]);
         assert_eq!((case.checks().len(), case.checks()[0].streak()), (1, 1));
+    }
+
+    #[test]
+    fn what_one_question_has_found_says_nothing_of_another() {
+        let now = Instant::now();
+        let at = |port| CheckSpec {
+            port: Some(port),
+            fall: 1,
+            ..CheckSpec::new(CheckKind::http())
+        };
+        let (good, bad) = (at(9027), at(9028));
+        let before = [good.clone(), bad.clone()];
+        let broken = || {
+            let mut case = Case::new(Health::Up, &before, HealthSpec::default());
+            case.observe(0, &Ok(Answer::default()), SECOND, now);
+            assert_eq!(health(case.observe(1, &fail(), SECOND, now)), Some(Health::Down));
+            case
+        };
+        let mut case = broken();
+        case.check_by(&before, std::slice::from_ref(&bad));
+        assert!(case.judge_by(HealthSpec::default(), now).is_none());
+        assert_eq!(
+            (case.health(), case.checks()[0].last().unwrap().passed),
+            (Health::Down, false)
+        );
+        // In another order, and by another pace.
+        let mut case = broken();
+        let slower = CheckSpec {
+            interval: 7 * SECOND,
+            ..good
+        };
+        case.check_by(&before, &[bad, slower]);
+        assert!(case.judge_by(HealthSpec::default(), now).is_none());
+        let each: Vec<_> = case.checks().iter().map(Monitor::health).collect();
+        assert_eq!(each, [Health::Down, Health::Up]);
+        // Another port is another question: it begins where the backend is.
+        let mut case = broken();
+        case.check_by(&before, &[at(9029)]);
+        assert!(case.judge_by(HealthSpec::default(), now).is_none());
+        assert_eq!((case.health(), case.checks()[0].last()), (Health::Down, None));
     }
 
     #[test]
