@@ -9,7 +9,7 @@ use anyhow::Result;
 use lb_common::backend::{BackendState, BackendWord};
 use log::Level;
 
-use super::{Controller, Step, Watched, doubt::look};
+use super::{Controller, Step, Watched, doubt::look, watching::NO_WISH};
 use crate::{
     config::{CheckKind, CheckSpec},
     control::{
@@ -20,7 +20,7 @@ use crate::{
         precedence::give_way_for,
     },
     datapath::Datapath,
-    health::{Case, Course, Health, Observation, ProbeError, Turn, Who},
+    health::{Case, Course, Health, Observation, ProbeError, Turn, Who, Wish},
 };
 
 /// A check belongs to one backend under one generation of its id, so that a late result is never another backend's.
@@ -296,12 +296,15 @@ impl<D: Datapath> Controller<D> {
     }
 
     /// Takes in that a backend's agent wishes something else.
-    fn wishes(&mut self, key: CheckKey) {
+    pub(super) fn wishes(&mut self, key: CheckKey) {
         let Some(watched) = self.watched.get(&key) else {
             return;
         };
         let Who { service, backend } = &watched.who;
-        let wish = watched.case.wish().to_string();
+        let wish = match watched.case.wish() {
+            wish if *wish == Wish::default() => NO_WISH.to_owned(),
+            wish => wish.to_string(),
+        };
         let line = format!("backend {service}/{backend} wishes {wish}");
         let news = News {
             event: What::Wish,

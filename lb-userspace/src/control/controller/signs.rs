@@ -44,14 +44,21 @@ impl Suffering {
     }
 
     /// Follows those of `watched` who are to be followed.
-    pub(super) fn follow(&mut self, watched: impl Iterator<Item = (CheckKey, IpAddr, Limits)>, now: Instant) {
+    /// Those with an address are reached by a tunnel to it.
+    pub(super) fn follow(
+        &mut self,
+        watched: impl Iterator<Item = (CheckKey, Option<IpAddr>, Limits)>,
+        now: Instant,
+    ) {
         let mut before = std::mem::take(&mut self.followed);
         self.addressed.clear();
         let addressed = &mut self.addressed;
         self.followed = watched
             .filter(|(_, _, limits)| limits.threshold > 0)
-            .map(|(key, address, limits)| {
-                addressed.entry(address).or_default().push(key);
+            .map(|(key, tunnel, limits)| {
+                if let Some(address) = tunnel {
+                    addressed.entry(address).or_default().push(key);
+                }
                 let known = before.remove(&key).filter(|one| one.limits == limits);
                 (key, known.unwrap_or_else(|| Followed::new(limits)))
             })
@@ -135,7 +142,7 @@ impl<D: Datapath> Controller<D> {
         }
     }
 
-    /// An ICMP error has said that an address is not reached. It may be anybody's.
+    /// An ICMP error has said that an address is not reached by a tunnel. It may be anybody's.
     pub fn unreachable(&mut self, address: IpAddr) {
         for key in self.suffering.addressed.get(&address).into_iter().flatten() {
             if let Some(one) = self.suffering.followed.get_mut(key) {

@@ -4,13 +4,21 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use lb_common::backend::{BackendState, BackendWord};
 
+use log::Level;
+
 use super::{CheckKey, Controller, aim::Aim};
 use crate::{
     config::{BackendSpec, CheckSpec, HealthSpec, Listeners, ServiceSpec},
-    control::clock,
+    control::{
+        clock,
+        events::{News, What},
+    },
     datapath::Datapath,
-    health::{self, Case, Health, Job, Turn, Who},
+    health::{self, Case, Health, Job, Turn, Who, Wish},
 };
+
+/// What a backend wishes whose agent has taken its wish back, or is not asked any more.
+pub(super) const NO_WISH: &str = "nothing any more";
 
 /// A backend under observation.
 pub(super) struct Watched {
@@ -56,19 +64,20 @@ impl<D: Datapath> Controller<D> {
         let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
-        let mut runs = self.runs;
+        let (mut runs, mut left_alone, mut wished) = (self.runs, Vec::new(), Vec::new());
         let listeners = Listeners::of(&self.served.services);
         for (at, service) in self.served.services.iter().enumerate() {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
             };
-            if service.checks.is_empty() {
-                continue;
-            }
             for (place, backend) in service.backends.iter().enumerate() {
                 let Some(granted) = self.ids.backend(id, backend) else {
                     continue;
                 };
+                if service.checks.is_empty() {
+                    left_alone.extend(before.remove(&(granted.id, granted.generation)));
+                    continue;
+                }
                 let target = |check| service.check_target(check, backend);
                 let targets: Option<Vec<_>> = service.checks.iter().map(target).collect();
                 let Some(targets) = targets else { continue };
@@ -78,7 +87,12 @@ impl<D: Datapath> Controller<D> {
                     backend: backend.name.clone(),
                 };
                 let mut one = match before.remove(&key) {
-                    Some(one) => one.probed_by(&service.checks, targets, who),
+                    Some(one) => {
+                        let wish = one.case.wish().clone();
+                        let one = one.probed_by(&service.checks, targets, who);
+                        wished.extend((*one.case.wish() != wish).then_some(key));
+                        one
+                    }
                     None => self.begin(key, &service.checks, service.health, targets, who),
                 };
                 turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
@@ -88,6 +102,8 @@ impl<D: Datapath> Controller<D> {
             }
         }
         (self.watched, self.runs) = (watched, runs);
+        left_alone.iter().for_each(|one| self.leave_alone(one));
+        wished.into_iter().for_each(|key| self.wishes(key));
         self.timers.retain(|key| self.watched.contains_key(key));
         self.waiting.clear();
         // Of those that have just begun, and by rules that may be others.
@@ -97,10 +113,34 @@ impl<D: Datapath> Controller<D> {
         let followed = self.watched.iter().filter_map(|(key, one)| {
             let service = services.get(one.place.0)?;
             let backend = service.backends.get(one.place.1)?;
-            Some((*key, backend.address, service.health.passive.limits()))
+            // Errors about tunnels to its host are not about packets that another mode sends there.
+            let tunnel = service.mode.forward().encapsulates().then_some(backend.address);
+            Some((*key, tunnel, service.health.passive.limits()))
         });
         self.suffering.follow(followed, now);
         turns
+    }
+
+    /// Tells of a backend that has no check any more what was known of it by those that it had.
+    fn leave_alone(&mut self, one: &Watched) {
+        let Who { service, backend } = &one.who;
+        let mut tell = |event, said: &str, reason: &str| {
+            let news = News {
+                event,
+                service: Some(service),
+                backend: Some(backend),
+                check: None,
+                reason: reason.to_owned(),
+            };
+            let line = format!("backend {service}/{backend} {said} {reason}");
+            self.untold.add(Level::Info, line, &news);
+        };
+        if one.case.health() != Health::Up {
+            tell(What::Up, "is up:", "it has no check any more");
+        }
+        if *one.case.wish() != Wish::default() {
+            tell(What::Wish, "wishes", NO_WISH);
+        }
     }
 
     /// Where a backend is in what is served: in the middle of a change it may be another one that is there.

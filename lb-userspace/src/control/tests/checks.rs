@@ -1,6 +1,7 @@
 //! What probes do to backends.
 
 use super::*;
+use crate::config::Mode;
 
 #[tokio::test]
 async fn a_checked_backend_serves_from_its_first_pass_on() {
@@ -204,8 +205,16 @@ async fn weight_grows_after_a_recovery() {
 #[tokio::test]
 async fn what_clients_suffer_has_a_backend_probed_at_once() {
     let rig = Rig::new();
-    let mut controller = rig.start(MemoryDatapath::default(), &[checked(service("web", 1, 2))]);
-    for id in 1..=2 {
+    let tunnel = ServiceSpec {
+        mode: Mode::Ipip,
+        ..checked(service("web", 1, 2))
+    };
+    let direct = ServiceSpec {
+        mode: Mode::Dsr,
+        ..checked(service("dsr", 2, 1))
+    };
+    let mut controller = rig.start(MemoryDatapath::default(), &[tunnel, direct]);
+    for id in 1..=3 {
         controller.observe(&seen((id, 1), true)).unwrap();
     }
     let look = |controller: &mut Controller<MemoryDatapath>| {
@@ -218,7 +227,7 @@ async fn what_clients_suffer_has_a_backend_probed_at_once() {
         suspected
             .into_iter()
             .filter(|event| event.event == What::Suspect)
-            .map(|event| (event.backend.clone().unwrap_or_default(), event.reason.clone()))
+            .map(|event| (event.whom().unwrap_or_default(), event.reason.clone()))
             .collect::<Vec<_>>()
     };
     assert_eq!(look(&mut controller), []);
@@ -230,9 +239,12 @@ async fn what_clients_suffer_has_a_backend_probed_at_once() {
     }
     let suspected = look(&mut controller);
     let names: Vec<_> = suspected.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), 2, "{suspected:?}");
-    assert!(names.contains(&"b1") && names.contains(&"b2"), "{suspected:?}");
-    assert_eq!(ups(&controller), 2, "a suspicion is no verdict");
+    assert_eq!(names.len(), 2, "no tunnel is another mode's: {suspected:?}");
+    assert!(
+        names.contains(&"web/b1") && names.contains(&"web/b2"),
+        "{suspected:?}"
+    );
+    assert_eq!(ups(&controller), 3, "a suspicion is no verdict");
 }
 
 #[tokio::test]

@@ -157,3 +157,33 @@ async fn a_wish_for_maintenance_holds_over_a_restart() {
     second.observe(&wishing((1, 1), ready)).unwrap();
     assert_eq!(states(&second)[0], BackendState::Up);
 }
+
+#[tokio::test]
+async fn what_is_known_by_checks_ends_with_them_and_is_told() {
+    let rig = Rig::new();
+    let mut controller = wished(&rig, &[with_agents(2)], Admin::Drain);
+    let told = |controller: &mut Controller<MemoryDatapath>, name: &str, checks: Vec<CheckSpec>| {
+        let change = ServiceChange {
+            checks: Some(checks),
+            ..ServiceChange::default()
+        };
+        controller.change(set(change)).unwrap();
+        let events = rig.outlets.journal.recent(&Filter::default(), None);
+        let mut of_backend = events
+            .iter()
+            .rev()
+            .filter(|event| event.backend.as_deref() == Some(name));
+        let last = of_backend.next().unwrap();
+        (last.event, last.reason.clone())
+    };
+    // Another check takes the place of the agent's.
+    let tcp = checked(service("web", 1, 2)).checks;
+    let last = told(&mut controller, "b1", tcp);
+    assert_eq!(last, (What::Wish, "nothing any more".to_owned()));
+    for _ in 0..3 {
+        controller.observe(&seen((2, 1), false)).unwrap();
+    }
+    let last = told(&mut controller, "b2", Vec::new());
+    assert_eq!(last, (What::Up, "it has no check any more".to_owned()));
+    assert_eq!(states(&controller), [BackendState::Up, BackendState::Up]);
+}
