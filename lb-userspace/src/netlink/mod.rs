@@ -1,11 +1,12 @@
 //! Routes, neighbours and links, by rtnetlink: where packets to a backend leave, kept fresh.
 //!
 //! [`links`] describes interfaces, [`addresses`] those of this host, [`offloads`] what devices do to frames; [`vlans`] finds the interface that frames really leave by and
-//! [`decide`] turns the kernel's tables into a next hop (both pure); [`tables`] reads them, and [`resolver`] does so whenever they
-//! change.
+//! [`decide`] turns the kernel's tables into a next hop, [`doubts`] says who else is to be kept fresh (all three pure); [`tables`] reads
+//! them, and [`resolver`] does so whenever they change.
 
 mod addresses;
 mod decide;
+mod doubts;
 mod links;
 pub(crate) mod offloads;
 mod resolver;

@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::netlink::{
     decide::{self, Neighbour, NeighbourKey, Way},
+    doubts::Doubts,
     links::{self, Link},
     tables, vlans,
 };
@@ -101,6 +102,7 @@ impl Resolver {
             told: BTreeMap::new(),
             told_vlans: None,
             neighbours: BTreeMap::new(),
+            doubts: Doubts::default(),
         };
         Self(tokio::spawn(async move {
             while let Err(error) = task.run().await {
@@ -120,6 +122,8 @@ struct Task {
     told_vlans: Option<BTreeMap<u32, VlanDevice>>,
     /// The neighbour that each target is behind.
     neighbours: BTreeMap<IpAddr, NeighbourKey>,
+    /// Those that answers go to.
+    doubts: Doubts,
 }
 
 impl Task {
@@ -207,6 +211,11 @@ impl Task {
             }
             if self.tell(address, way, &links).await.is_none() {
                 return Ok(None);
+            }
+        }
+        if due {
+            for neighbour in self.doubts.turn(Instant::now(), &links, &neighbours, &asked) {
+                tables::ask_for(handle, neighbour).await;
             }
         }
         Ok(Some(()))

@@ -2,15 +2,21 @@
 
 use std::{
     fs,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xlb_tests::{Host, Lab, agent::Agent, lab::address::Mac, preflight};
+use xlb_tests::{
+    Host, Lab,
+    agent::Agent,
+    lab::address::{Mac, Net, ROUTER},
+    preflight,
+};
 
 use crate::{
-    stage::{self, Echoes, PATIENCE, find, tell, vip, wait_until, wait_until_ready},
+    stage::{self, Echoes, PATIENCE, PORT, find, open_flows, tell, vip, wait_until, wait_until_ready},
     stream::{Report, Stream, told, unharmed},
     talk::{Talk, all_say},
 };
@@ -205,6 +211,99 @@ fn the_balancers_own_ethernet_address_may_change() -> Result<()> {
     (0..5).try_for_each(|_| talk.say())?;
     let learnt = lab.switch.exec(&["bridge", "fdb", "show", "dev", "back"])?;
     ensure!(learnt.contains(new) && !learnt.contains(&old), "{learnt}");
+    Ok(())
+}
+
+/// A router between clients and balancer, whose kernel sends it nothing: only answers go that way.
+#[test]
+fn answers_find_a_router_whose_new_ethernet_address_nobody_announces() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let lab = Lab::new().path_mtu(1500).backends(1).ipv6().build()?;
+    let _echoes = Echoes::start(&lab.backends)?;
+    doubts_soon(&lab, &lab.front.device)?;
+    let agent = lab
+        .agent(&(stage::echo(&lab, &lab.backends) + &echo_v6(&lab)))
+        .env("RUST_LOG", "debug")
+        .start()?;
+    wait_until_ready(&agent)?;
+    let vip6 = SocketAddr::new(lab.vip6().into(), PORT);
+    let ways: [(SocketAddr, IpAddr); 2] = [
+        (vip6, Net::Front.v6(ROUTER).into()),
+        (vip(&lab), Net::Front.v4(ROUTER).into()),
+    ];
+    for (vip, router) in ways {
+        ensure!(lab.lb.ping(router, 1)? == 1, "{router} does not answer");
+        wait_until(&format!("answers from {vip}"), || answers(&lab, vip))?;
+        wait_for_neighbour(&lab, router, "STALE")?;
+    }
+    let new = "02:77:0a:0a:00:02";
+    change_router(&lab, new)?;
+    let changed = Instant::now();
+    // Over IPv4, which was doubted last: the kernel cannot have found out yet.
+    ensure!(
+        !answers(&lab, vip(&lab))?,
+        "the old address still takes packets: this tests nothing"
+    );
+    for (vip, _) in ways {
+        wait_until(&format!("answers from {vip}"), || answers(&lab, vip))?;
+        tell(&format!(
+            "router's MAC address changed in silence: answers from {vip} again after {:?}",
+            changed.elapsed()
+        ));
+    }
+    ways.into_iter()
+        .try_for_each(|(_, router)| wait_for_neighbour(&lab, router, new))?;
+    no_refusal(&agent)
+}
+
+/// Whether a datagram on a new flow comes back soon.
+fn answers(lab: &Lab, vip: SocketAddr) -> Result<bool> {
+    Ok(open_flows(&lab.client, vip, 1, Duration::from_millis(200))? == 1)
+}
+
+/// Waits until the balancer's kernel says this of a neighbour.
+fn wait_for_neighbour(lab: &Lab, neighbour: IpAddr, wanted: &str) -> Result<()> {
+    let shown = || lab.lb.ns.ip(&["neigh", "show", &neighbour.to_string()]);
+    let waited = wait_until(&format!("neighbour {neighbour} is {wanted}"), || {
+        Ok(shown()?.contains(wanted))
+    });
+    waited.map(drop)
+}
+
+/// The echo service over IPv6.
+fn echo_v6(lab: &Lab) -> String {
+    format!(
+        "[[service]]\nname = \"echo6\"\nvip = \"[{}]:{PORT}/udp\"\n\
+         [[service.backend]]\nname = \"b1\"\naddress = \"{}\"\n",
+        lab.vip6(),
+        lab.backend(0).addr6
+    )
+}
+
+/// Lets the balancer's kernel doubt its neighbours on a device after some seconds, and ask them soon. It doubts nobody whom it has
+/// been sure of within the delay, which is a second at least.
+fn doubts_soon(lab: &Lab, device: &str) -> Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        let name = |setting| format!("net.{family}.neigh.{device}.{setting}");
+        lab.lb.ns.sysctl(&[
+            (&name("base_reachable_time_ms"), "3000"),
+            (&name("delay_first_probe_time"), "1"),
+            (&name("retrans_time_ms"), "50"),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Gives the router another Ethernet address towards the balancer, whom it need not ask for, or the question would tell.
+fn change_router(lab: &Lab, mac: &str) -> Result<()> {
+    let router = &lab.router.as_ref().context("no router")?.ns;
+    router.ip(&["link", "set", "eth1", "address", mac])?;
+    for balancer in [IpAddr::from(lab.front.addr), lab.front.addr6.into()] {
+        let (balancer, mac) = (balancer.to_string(), lab.front.mac.to_string());
+        router.ip(&["neigh", "replace", &balancer, "lladdr", &mac, "dev", "eth1"])?;
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
@@ -131,7 +131,12 @@ pub fn fresh(to: SocketAddr) -> Result<UdpSocket> {
     static NEXT: AtomicU16 = AtomicU16::new(2_000);
     let port = NEXT.fetch_add(1, Ordering::Relaxed);
     ensure!(port < 32_000, "out of fresh ports");
-    let socket = UdpSocket::bind(("0.0.0.0", port)).with_context(|| format!("bind UDP port {port}"))?;
+    let any: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, port)).with_context(|| format!("bind UDP port {port}"))?;
     socket.connect(to)?;
     Ok(socket)
 }

@@ -26,6 +26,7 @@ fn task(told: Option<Result<Egress, String>>) -> Task {
         told: told.map(|hop| (ADDRESS, resolution(hop))).into_iter().collect(),
         told_vlans: None,
         neighbours: BTreeMap::new(),
+        doubts: Doubts::default(),
     }
 }
 
