@@ -10,7 +10,7 @@ use xlb_tests::{
     server::{Decap, Nginx},
 };
 
-use crate::stage::{check, service, wait_for};
+use crate::stage::{PATIENCE, check, service, wait_for};
 
 const MISSING: &str = "no answer from the VIP: does the backend have";
 
@@ -38,6 +38,35 @@ fn story(mode: Mode) -> Result<()> {
     first.ip(&["addr", "add", &vip, "dev", "lo"])?;
     wait_for(agent, "web/b1", "up", "status 200")?;
     told(agent)
+}
+
+#[test]
+fn a_port_that_is_given_to_another_service_takes_nobody_down() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let Served { lab, agent, .. } = &Served::at("80-82/tcp", Mode::Dsr)?;
+    let asks = |port: u16| -> Result<bool> {
+        let list = agent.json(&["check", "list", "web/b1"])?;
+        Ok(list[0]["checks"][0]["target"] == format!("{}:{port}", lab.vip()))
+    };
+    ensure!(asks(80)?);
+    for (name, port, then) in [("one", 80, 81), ("two", 81, 82)] {
+        let vip = format!("{}:{port}/tcp", lab.vip());
+        agent.ok(&["service", "add", name, "--vip", &vip, "--mode", "dsr"])?;
+        agent.wait_until("another port is asked", PATIENCE, |_| asks(then).unwrap_or(false))?;
+        agent.ok(&["check", "run", "web/b1"])?;
+    }
+    let vip = format!("{}:82/tcp", lab.vip());
+    agent.ok(&["service", "add", "three", "--vip", &vip, "--mode", "dsr"])?;
+    let told = |status: &Value| status.to_string().contains("are service \\\"one\\\"'s");
+    agent.wait_until("nothing is left to ask", PATIENCE, told)?;
+    agent.ok(&["service", "rm", "two"])?;
+    agent.wait_until("a port is asked again", PATIENCE, |_| asks(81).unwrap_or(false))?;
+    agent.wait_until("and it answers", PATIENCE, |status| !told(status))?;
+    let events = agent.ok(&["events", "web"])?;
+    ensure!(!events.contains("\"down\""), "{events}");
+    Ok(())
 }
 
 #[test]
@@ -117,6 +146,11 @@ struct Served {
 
 impl Served {
     fn start(mode: Mode) -> Result<Self> {
+        Self::at("80/tcp", mode)
+    }
+
+    /// At these ports of 80, 81 and 82.
+    fn at(ports: &str, mode: Mode) -> Result<Self> {
         let lab = Lab::new().mode(mode).backends(2).build()?;
         let balancer = lab.back.addr.to_string();
         let decaps = lab.backends.iter().filter(|_| mode.encapsulates());
@@ -124,11 +158,11 @@ impl Served {
         let nginxes = lab
             .backends
             .iter()
-            .map(|backend| backend.nginx_with().ports(&[80]).start());
+            .map(|backend| backend.nginx_with().ports(&[80, 81, 82]).start());
         let (decaps, nginxes) = (decaps.collect::<Result<_>>()?, nginxes.collect::<Result<_>>()?);
         let rest = format!("mode = \"{}\"\n{}", mode.name(), check("type = \"http\""));
         let pool: String = lab.backends.iter().map(Host::as_backend).collect();
-        let agent = lab.agent(&service(&lab, "web", "80/tcp", &rest, &pool)).start()?;
+        let agent = lab.agent(&service(&lab, "web", ports, &rest, &pool)).start()?;
         for who in ["web/b1", "web/b2"] {
             wait_for(&agent, who, "up", "status 200")?;
         }

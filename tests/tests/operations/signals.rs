@@ -56,7 +56,7 @@ fn a_signal_at_any_moment_of_the_start_ends_the_agent_cleanly() -> Result<()> {
             }
             None => {
                 ensure!(
-                    ended.code() == Some(0) && said.contains("detaching"),
+                    ended.code() == Some(0) && said.contains("detached"),
                     "step {step}: {ended}\n{said}"
                 );
                 ensure!(
