@@ -150,8 +150,7 @@ fn failures_count_over_a_crash_a_second_later() -> Result<()> {
     wait_for(&agent, "web/b1", "up", "status 502")?;
     let kept = agent.config().with_file_name("state").join("health.json");
     wait_until("both failures are on the disk", || {
-        Ok(fs::read_to_string(&kept)
-            .is_ok_and(|text| text.contains("\"health\":\"up\",\"streak\":2")))
+        Ok(fs::read_to_string(&kept).is_ok_and(|text| text.contains("\"health\":\"up\",\"streak\":2")))
     })?;
     agent.kill9();
     agent.start()?;
