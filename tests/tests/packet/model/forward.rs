@@ -93,8 +93,8 @@ impl Model {
         let way = self.way(backend);
         // An interface has room for one tag.
         let kept = match way.tags {
-            None => (packet.link as u32 - 14).saturating_sub(4),
-            Some(_) => 0,
+            None if packet.link > 14 + 4 => 4,
+            _ => 0,
         };
         let limits = [u32::from(service.mtu), way.mtu.saturating_sub(kept)];
         let limit = limits.into_iter().filter(|&limit| limit > 0).min()?;
