@@ -36,7 +36,6 @@ use crate::{
     datapath::{
         attach::{self, Attached},
         bpf::BpfDatapath,
-        generic::Generic,
         interfaces::{self, Frames},
         load::{self, Capacity, Settings},
         nics,
@@ -163,12 +162,7 @@ async fn run_on(
     let mut datapath = BpfDatapath::new(&mut ebpf)?;
     settings::write_sources(&mut datapath, &config.node.sources)?;
     // An interface that cannot be had is found out while the tables are still those of before: empty ones let all packets pass.
-    let mut generic = Generic::take(&mut ebpf)?;
-    let loaded = attach::Loaded {
-        program: load::xdp(&mut ebpf)?,
-        generic: &mut generic,
-    };
-    let attached = attach::attach(loaded, pins, &links, &config.interfaces).await?;
+    let attached = attach::attach(&mut ebpf, pins, &links, &config.interfaces).await?;
     host.frames.log();
     warn_of_nics(&links.all().await?, &attached);
     let mut controller = Controller::adopt(datapath, config, outlets, observations)?;

@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use aya::programs::{
-    ProgramError, Xdp, XdpMode,
-    links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+use aya::{
+    Ebpf,
+    programs::{
+        ProgramError, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        xdp::XdpLink,
+    },
 };
 use nix::{
     errno::Errno,
@@ -17,7 +20,7 @@ use crate::{
     config::{AttachMode, Interface},
     datapath::{
         generic::Generic,
-        interfaces,
+        interfaces, load,
         pins::{self, Pins},
         preflight,
     },
@@ -25,9 +28,9 @@ use crate::{
 };
 
 /// The program, and what it has to know of where it is.
-pub struct Loaded<'a> {
-    pub program: &'a mut Xdp,
-    pub generic: &'a mut Generic,
+struct Loaded<'a> {
+    program: &'a mut Xdp,
+    generic: Generic,
 }
 
 /// The longest that the kernel may take to let a link go.
@@ -66,7 +69,7 @@ impl Attached {
     }
 }
 
-/// Attaches the program to every interface of the configuration. What else carries it stays as it is: [`detach_others`] is for
+/// Attaches a loaded object's program to every interface of the configuration. What else carries it stays as it is: [`detach_others`] is for
 /// when nothing can fail any more.
 ///
 /// A link that an earlier agent has pinned gets the new program by an atomic replacement: no packet goes by.
@@ -74,11 +77,15 @@ impl Attached {
 /// # Errors
 /// The first interface that does not exist, carries somebody else's program, or cannot do the mode.
 pub async fn attach(
-    mut loaded: Loaded<'_>,
+    object: &mut Ebpf,
     pins: &Pins,
     links: &Links,
     interfaces: &[Interface],
 ) -> Result<Vec<Attached>> {
+    let mut loaded = Loaded {
+        generic: Generic::take(object)?,
+        program: load::xdp(object)?,
+    };
     // What may be refused comes first: while it is, nothing has changed where a link of before already is.
     let mut order: Vec<_> = interfaces.iter().enumerate().collect();
     order.sort_by_key(|(_, interface)| pins.link(&interface.name).exists());
