@@ -36,6 +36,13 @@ impl Change {
         !fold(self.0 + (!check) as u64)
     }
 
+    /// The sum of a pseudo-header after the change, as it stands where a checksum is unfinished: neither inverted before nor after.
+    #[must_use]
+    #[inline(always)]
+    pub const fn apply_to_sum(self, sum: u16) -> u16 {
+        fold(self.0 + sum as u64)
+    }
+
     /// The UDP checksum after the change: zero means "none" and stays (RFC 768), and a sum of zero is sent as all ones.
     #[must_use]
     #[inline(always)]
@@ -104,6 +111,19 @@ mod tests {
             words[at..at + 4].copy_from_slice(&new);
             prop_assume!(words.iter().any(|&word| word != 0));
             prop_assert_eq!(change.apply(before), full(&words));
+        }
+
+        #[test]
+        fn an_updated_sum_is_that_of_the_new_words(mut words in prop::array::uniform6(any::<u16>()), new: [u16; 3], at in 0_usize..3) {
+            // A pseudo-header is never all zero: it has a protocol.
+            words[5] |= 6;
+            let before = !full(&words);
+            let pair = |w: &[u16]| u32::from(w[0]) | u32::from(w[1]) << 16;
+            let change = Change::new()
+                .double_word(pair(&words[at..]), pair(&new))
+                .word(words[at + 2], new[2]);
+            words[at..at + 3].copy_from_slice(&new);
+            prop_assert_eq!(change.apply_to_sum(before), !full(&words));
         }
     }
 }

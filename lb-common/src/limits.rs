@@ -28,6 +28,8 @@ pub const FRAGMENTS: u32 = 8_192;
 pub const VLAN_DEVICES: u32 = 4_096;
 /// Addresses of the balancer itself that are known.
 pub const LOCALS: u32 = 4_096;
+/// Interfaces in generic mode.
+pub const GENERIC: u32 = 1_024;
 /// Source addresses of translated flows, of each family.
 pub const SOURCES: u32 = 16;
 /// Source ports tried for a flow before it is refused.

@@ -64,6 +64,9 @@ pub const BACKEND_SIGNS: &str = "BACKEND_SIGNS";
 pub const TURNS: &str = "TURNS";
 /// Per-CPU array of services that were found for the last packets. Not pinned.
 pub const FOUND: &str = "FOUND";
+/// Interfaces that the program is attached to in generic mode: hash of interface index to a number that means nothing. Not pinned: each
+/// program has those that it is on.
+pub const GENERIC: &str = "GENERIC";
 /// Probes through the data path: hash of `ProbeKey` to `Probe`. Not pinned: they end with their agent.
 pub const PROBES: &str = "PROBES";
 

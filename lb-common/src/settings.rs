@@ -6,7 +6,7 @@ map_struct! {
     /// What the program does beyond balancing.
     pub struct Options {
         /// Whether senders on this host may leave L4 checksums to a device (`CHECKSUM_PARTIAL`), as on veth: they are
-        /// finished here.
+        /// finished here, or in generic mode kept fit for being finished later.
         pub partial_checksums: u8,
         /// Whether frames may be longer than one buffer (`xdp.frags`, Linux 5.18).
         pub multi_buffer: u8,

@@ -1,19 +1,24 @@
 //! Sums over a frame: of checksums that a sender has left to a device, and of what we write ourselves.
 //!
 //! A local sender over veth hands on packets whose TCP or UDP checksum is only the sum of the pseudo-header
-//! (`CHECKSUM_PARTIAL`, include/linux/skbuff.h). Nobody behind XDP would finish it.
+//! (`CHECKSUM_PARTIAL`, include/linux/skbuff.h). Nobody behind XDP in native mode would finish it. In generic mode the frame stays
+//! the stack's (`bpf_prog_run_generic_xdp`, net/core/dev.c), which knows of the checksum, and where it is: the stack or a device
+//! finishes it later, whatever is in its place, so that must stay the sum of a pseudo-header.
 
 use lb_common::{addr::Addr, checksum::fold, flow::Protocol, outcome::Outcome};
 
 use crate::{
     config,
     frame::Frame,
+    generic,
     parse::{Kind, Packet},
     stage::{Stage, stages},
 };
 
 /// The longest run of bytes that is summed: a packet that fits one buffer.
 const LONGEST: u32 = 4096;
+/// Stands for a checksum that stays unfinished, where others are that were found, plus one.
+const LEFT: u32 = 1 << 17;
 /// Where the checksum stands in a header.
 pub const IN_TCP: usize = 16;
 pub const IN_UDP: usize = 6;
@@ -34,7 +39,7 @@ stages! {
     /// A finished checksum looks like that once in 65,536 times; the sum then gives the same checksum again.
     ///
     /// # Errors
-    /// [`Outcome::PartialChecksum`] for one that is unfinished in a frame of several buffers.
+    /// [`Outcome::PartialChecksum`] for one that is unfinished in a frame of several buffers, unless it stays so.
     pub fn finish as xlb_finish = look;
 }
 
@@ -65,19 +70,35 @@ fn look(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     if found == 0 || fold(pseudo) != found {
         return Ok(());
     }
-    let sum = sum(frame, usize::from(packet.l4), packet.l4_len()).ok_or(Outcome::PartialChecksum)?;
-    let check = match !fold(sum) {
+    stage.finished_check = match finished(frame, packet) {
+        Some(check) if check == found => 0,
+        _ if generic::has(frame.ingress()) => LEFT,
+        Some(check) => u32::from(check) + 1,
+        None => return Err(Outcome::PartialChecksum),
+    };
+    Ok(())
+}
+
+/// What the checksum must be where the sum of the pseudo-header is now; `None` where the frame does not tell.
+#[inline(always)]
+fn finished(frame: &Frame, packet: &Packet) -> Option<u16> {
+    let sum = sum(frame, usize::from(packet.l4), packet.l4_len())?;
+    Some(match !fold(sum) {
         0 if packet.flow.protocol == Protocol::Udp.number() => 0xffff,
         check => check,
-    };
-    stage.finished_check = u32::from(check) + 1;
-    Ok(())
+    })
+}
+
+/// Whether [`check`] has found a checksum that is for others to finish.
+#[inline(always)]
+pub fn is_left(stage: &Stage) -> bool {
+    config::has_partial_checksums() && stage.finished_check == LEFT
 }
 
 /// Writes what [`check`] has found.
 #[inline(always)]
 pub fn complete(frame: &mut Frame, stage: &Stage) {
-    if !config::has_partial_checksums() || stage.finished_check == 0 {
+    if !config::has_partial_checksums() || stage.finished_check == 0 || is_left(stage) {
         return;
     }
     let check = ((stage.finished_check - 1) & 0xffff) as u16;

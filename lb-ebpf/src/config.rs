@@ -97,7 +97,7 @@ pub fn options() -> Options {
     OPTIONS.load()
 }
 
-/// Whether senders on this host may leave checksums unfinished. One byte of the options: the others would be read, too.
+/// Whether senders on this host may leave checksums unfinished, in whatever mode the interfaces are. One byte of the options: the others would be read, too.
 #[inline(always)]
 pub fn has_partial_checksums() -> bool {
     // SAFETY: the loader may have changed it, so the compiler must not know it.

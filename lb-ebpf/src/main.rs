@@ -24,6 +24,7 @@ mod flow;
 mod forward;
 mod fragment;
 mod frame;
+mod generic;
 mod l2;
 mod line;
 mod loads;

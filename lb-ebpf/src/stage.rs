@@ -67,7 +67,8 @@ pub struct Stage {
     pub mode: u8,
     /// Whether the packet begins a flow that is to be remembered.
     pub is_new: u8,
-    /// What a TCP or UDP checksum must be that its sender has left unfinished, plus one; 0 for one that is finished.
+    /// What a TCP or UDP checksum must be that its sender has left unfinished, plus one; 0 for one that is finished, and more than
+    /// any for one that stays unfinished.
     pub finished_check: u32,
     /// The most that an IP packet may have on its way, for the sender of one that has more.
     pub fits: u32,

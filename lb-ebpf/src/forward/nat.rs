@@ -29,7 +29,8 @@ pub fn apply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     let addresses = addresses_change(old, new);
     rewrite_ip(frame, &stage.packet, new.source, new.destination)?;
     if stage.packet.has_ports() {
-        ports(frame, &stage.packet, new, addresses)?;
+        write_ports(frame, usize::from(stage.packet.l4), new)?;
+        l4_check(frame, stage, addresses)?;
     }
     l2::write(frame, &stage.egress.hop, l2::ether_type(stage.packet.is_v4()))
 }
@@ -94,16 +95,23 @@ pub fn rewrite_v6(ip: &mut Ipv6, source: Addr, destination: Addr) {
     ip.destination = ipv6::bytes(destination);
 }
 
+/// Has the transport's checksum follow the addresses and ports.
 #[inline(always)]
-fn ports(frame: &mut Frame, packet: &Packet, new: &FlowKey, addresses: Change) -> Result<(), Outcome> {
-    let old = &packet.flow;
+fn l4_check(frame: &mut Frame, stage: &Stage, addresses: Change) -> Result<(), Outcome> {
+    let Some(at) = checksum::place(&stage.packet) else {
+        return Ok(());
+    };
+    if checksum::is_left(stage) {
+        let place = frame.header_mut::<[u8; 2]>(at).ok_or(Outcome::Malformed)?;
+        // The pseudo-header has no ports: who finishes the checksum reads those in the header.
+        *place = addresses.apply_to_sum(u16::from_ne_bytes(*place)).to_ne_bytes();
+        return Ok(());
+    }
+    let (old, new) = (&stage.packet.flow, &stage.leaves_as);
     let change = addresses
         .word(old.source_port, new.source_port)
         .word(old.destination_port, new.destination_port);
-    write_ports(frame, usize::from(packet.l4), new)?;
-    if let Some(at) = checksum::place(packet) {
-        fix_l4_check(frame, at, old.protocol, change).ok_or(Outcome::Malformed)?;
-    }
+    fix_l4_check(frame, at, old.protocol, change).ok_or(Outcome::Malformed)?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ use crate::{
         overrides::Overrides,
     },
     datapath::{
-        attach,
+        attach::{self, Attached},
         bpf::BpfDatapath,
         interfaces::{self, Frames},
         load::{self, Capacity, Settings},
@@ -46,7 +46,7 @@ use crate::{
     },
     health::{results, through::Path as Probing, unreachable::Listener},
     kernel_log,
-    netlink::{Links, Resolver},
+    netlink::{Link, Links, Offloads, Resolver},
     state_dir::StateDir,
 };
 
@@ -162,11 +162,9 @@ async fn run_on(
     let mut datapath = BpfDatapath::new(&mut ebpf)?;
     settings::write_sources(&mut datapath, &config.node.sources)?;
     // An interface that cannot be had is found out while the tables are still those of before: empty ones let all packets pass.
-    let attached = attach::attach(load::xdp(&mut ebpf)?, pins, &links, &config.interfaces).await?;
+    let attached = attach::attach(&mut ebpf, pins, &links, &config.interfaces).await?;
     host.frames.log();
-    for warning in &host.nics {
-        log::warn!("{warning}");
-    }
+    warn_of_nics(&links.all().await?, &attached);
     let mut controller = Controller::adopt(datapath, config, outlets, observations)?;
     attach::detach_others(pins, &config.interfaces)?;
     load::pin_program(&mut ebpf, pins)?;
@@ -225,6 +223,14 @@ async fn run_on(
     Ok(())
 }
 
+/// Says what stands in the program's way on the interfaces.
+fn warn_of_nics(links: &[Link], attached: &[Attached]) {
+    let modes = attached.iter().map(|one| (one.name.as_str(), one.mode));
+    for warning in nics::warnings(links, modes) {
+        log::warn!("{warning}");
+    }
+}
+
 /// That the agent has begun.
 fn started(services: usize) -> News<'static> {
     let plural = if services == 1 { "" } else { "s" };
@@ -241,8 +247,6 @@ fn started(services: usize) -> News<'static> {
 struct Host {
     own: Own,
     frames: Frames,
-    /// What stands in the program's way on the interfaces.
-    nics: Vec<String>,
     partial_checksums: bool,
 }
 
@@ -255,14 +259,16 @@ async fn host(config: &Config, links: &Links) -> Result<Host> {
     let vips = || config.services.iter().flat_map(|service| &service.vips);
     let is_vip = |ip| vips().any(|vip| vip.network.contains(Network::new(ip, u8::MAX)));
     let all = links.all().await?;
-    let modes = config.interfaces.iter().map(|one| (one.name.as_str(), one.mode));
     let frames = interfaces::frames(&all, &config.interfaces, preflight::kernel()?);
     Ok(Host {
         own: links.own(&names, is_vip).await?,
         frames,
-        nics: nics::warnings(&all, modes),
         partial_checksums: match config.node.partial_checksums {
-            PartialChecksums::Auto => interfaces::finishes_checksums(&all, &config.interfaces),
+            PartialChecksums::Auto => {
+                interfaces::has_unfinished_checksums(&all, &config.interfaces, |name| {
+                    Offloads::of(name).virtio
+                })
+            }
             PartialChecksums::On => true,
             PartialChecksums::Off => false,
         },

@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use aya::programs::{
-    ProgramError, Xdp, XdpMode,
-    links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+use aya::{
+    Ebpf,
+    programs::{
+        ProgramError, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        xdp::XdpLink,
+    },
 };
 use nix::{
     errno::Errno,
@@ -16,12 +19,19 @@ use nix::{
 use crate::{
     config::{AttachMode, Interface},
     datapath::{
-        interfaces,
+        generic::Generic,
+        interfaces, load,
         pins::{self, Pins},
         preflight,
     },
     netlink::{Link, Links, XdpMode as Mode},
 };
+
+/// The program, and what it has to know of where it is.
+struct Loaded<'a> {
+    program: &'a mut Xdp,
+    generic: Generic,
+}
 
 /// The longest that the kernel may take to let a link go.
 const LETS_GO: Duration = Duration::from_secs(2);
@@ -59,7 +69,7 @@ impl Attached {
     }
 }
 
-/// Attaches the program to every interface of the configuration. What else carries it stays as it is: [`detach_others`] is for
+/// Attaches a loaded object's program to every interface of the configuration. What else carries it stays as it is: [`detach_others`] is for
 /// when nothing can fail any more.
 ///
 /// A link that an earlier agent has pinned gets the new program by an atomic replacement: no packet goes by.
@@ -67,22 +77,30 @@ impl Attached {
 /// # Errors
 /// The first interface that does not exist, carries somebody else's program, or cannot do the mode.
 pub async fn attach(
-    program: &mut Xdp,
+    object: &mut Ebpf,
     pins: &Pins,
     links: &Links,
     interfaces: &[Interface],
 ) -> Result<Vec<Attached>> {
+    let mut loaded = Loaded {
+        generic: Generic::take(object)?,
+        program: load::xdp(object)?,
+    };
     // What may be refused comes first: while it is, nothing has changed where a link of before already is.
     let mut order: Vec<_> = interfaces.iter().enumerate().collect();
     order.sort_by_key(|(_, interface)| pins.link(&interface.name).exists());
     let mut attached = Vec::new();
     for (at, interface) in order {
-        let one = attach_one(program, pins, links, interface).await;
+        let one = attach_one(&mut loaded, pins, links, interface).await;
         attached.push((at, one.with_context(|| format!("interface {}", interface.name))?));
     }
     attached.sort_by_key(|(at, _)| *at);
     let attached: Vec<_> = attached.into_iter().map(|(_, one)| one).collect();
-    for Attached { name, mode, .. } in &attached {
+    for Attached {
+        name, index, mode, ..
+    } in &attached
+    {
+        loaded.generic.set(*index, *mode)?;
         log::info!("interface {name}: attached in {} mode", mode.name());
     }
     Ok(attached)
@@ -145,16 +163,20 @@ pub fn check(interfaces: &[Interface]) -> Result<()> {
 }
 
 async fn attach_one(
-    program: &mut Xdp,
+    loaded: &mut Loaded<'_>,
     pins: &Pins,
     links: &Links,
     interface: &Interface,
 ) -> Result<Attached> {
     let pin = pins.link(&interface.name);
-    let id = program.info().context("ask for the program's id")?.id();
+    let id = loaded.program.info().context("ask for the program's id")?.id();
     let mut before = None;
     if pin.exists() {
-        match replace(program, &pin) {
+        // The new program is in the mode of the old one, from its first packet on.
+        if let Some(link) = links.get(&interface.name).await? {
+            loaded.generic.set(link.index, mode_of(link.xdp.mode))?;
+        }
+        match replace(loaded.program, &pin) {
             Ok(()) => match found(links, interface, id).await? {
                 Some(attached) if allows(interface.mode, attached.mode) => return Ok(attached),
                 Some(attached) => before = Some(attached.mode),
@@ -171,10 +193,10 @@ async fn attach_one(
         .await?;
     }
     let mtu = links.get(&interface.name).await?.map_or(0, |link| link.mtu);
-    if let Err(error) = attach_anew(program, &pin, interface, (interface.mode, mtu)) {
+    if let Err(error) = attach_anew(loaded, &pin, interface, (interface.mode, mtu)) {
         // Packets go on in the mode of before: it is the wish for another one that failed.
         if let Some(mode) = before
-            && let Err(lost) = attach_anew(program, &pin, interface, (mode, mtu))
+            && let Err(lost) = attach_anew(loaded, &pin, interface, (mode, mtu))
         {
             log::error!("interface {}: is without the program: {lost:#}", interface.name);
         }
@@ -194,17 +216,16 @@ fn replace(program: &mut Xdp, pin: &std::path::Path) -> Result<()> {
 }
 
 fn attach_anew(
-    program: &mut Xdp,
+    loaded: &mut Loaded<'_>,
     pin: &std::path::Path,
     interface: &Interface,
     (mode, mtu): (AttachMode, u32),
 ) -> Result<()> {
     let index = if_nametoindex(interface.name.as_str()).context("it has gone away")?;
-    let mut try_mode = |mode, name| try_mode(program, (index, mtu), (mode, name));
+    let mut try_mode = |mode| try_mode(loaded, (index, mtu), mode);
     let id = match mode {
-        AttachMode::Native => try_mode(XdpMode::Driver, "native")?,
-        AttachMode::Generic => try_mode(XdpMode::Skb, "generic")?,
-        AttachMode::Auto => match try_mode(XdpMode::Driver, "native") {
+        AttachMode::Native | AttachMode::Generic => try_mode(mode)?,
+        AttachMode::Auto => match try_mode(AttachMode::Native) {
             Ok(id) => id,
             Err(error) if error.is::<Taken>() => return Err(error),
             Err(error) => {
@@ -212,11 +233,11 @@ fn attach_anew(
                     "interface {}: {error:#}; trying generic mode, several times slower",
                     interface.name
                 );
-                try_mode(XdpMode::Skb, "generic")?
+                try_mode(AttachMode::Generic)?
             }
         },
     };
-    let link = FdLink::try_from(program.take_link(id)?)
+    let link = FdLink::try_from(loaded.program.take_link(id)?)
         .map_err(|error| anyhow!("the kernel has no XDP links: {error}"))?;
     link.pin(pin)
         .with_context(|| format!("pin the link as {}", pin.display()))?;
@@ -231,26 +252,33 @@ fn attach_anew(
 struct Taken;
 
 fn try_mode(
-    program: &mut Xdp,
+    loaded: &mut Loaded<'_>,
     (index, mtu): (u32, u32),
-    (mode, name): (XdpMode, &str),
+    mode: AttachMode,
 ) -> Result<aya::programs::xdp::XdpLinkId> {
-    let error = match program.attach_to_if_index(index, mode) {
+    let how = match mode {
+        AttachMode::Generic => XdpMode::Skb,
+        AttachMode::Native | AttachMode::Auto => XdpMode::Driver,
+    };
+    // Before the program's first packet.
+    loaded.generic.set(index, mode)?;
+    let error = match loaded.program.attach_to_if_index(index, how) {
         Ok(id) => return Ok(id),
         Err(error) => error,
     };
     match errno(&error) {
         Some(Errno::EBUSY | Errno::EEXIST) => Err(Taken.into()),
-        Some(Errno::EOPNOTSUPP) if matches!(mode, XdpMode::Driver) => bail!(
+        Some(Errno::EOPNOTSUPP) if mode == AttachMode::Native => bail!(
             "its driver cannot run XDP programs in native mode: choose another interface, or set mode = \"generic\" for it, which is several times slower"
         ),
         Some(Errno::ERANGE | Errno::EINVAL) => {
             let remedy = interfaces::remedy(mtu, preflight::kernel()?);
             bail!(
-                "the driver refuses XDP in {name} mode with the interface's settings: {remedy}, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …'), or set mode = \"generic\" for it, which is several times slower"
+                "the driver refuses XDP in {} mode with the interface's settings: {remedy}, turn LRO off ('ethtool -K … lro off') or reduce its queues ('ethtool -L …'), or set mode = \"generic\" for it, which is several times slower",
+                mode.name()
             )
         }
-        _ => Err(error).with_context(|| format!("attach the program in {name} mode")),
+        _ => Err(error).with_context(|| format!("attach the program in {} mode", mode.name())),
     }
 }
 
@@ -270,17 +298,20 @@ async fn found(links: &Links, interface: &Interface, id: u32) -> Result<Option<A
     if link.xdp.program_id != Some(id) {
         return Ok(None);
     }
-    let mode = match link.xdp.mode {
-        Mode::Native | Mode::Offloaded => AttachMode::Native,
-        Mode::Generic | Mode::Multiple | Mode::None => AttachMode::Generic,
-    };
     Ok(Some(Attached {
         name: interface.name.clone(),
         index: link.index,
-        mode,
+        mode: mode_of(link.xdp.mode),
         program: id,
         there: true,
     }))
+}
+
+fn mode_of(mode: Mode) -> AttachMode {
+    match mode {
+        Mode::Native | Mode::Offloaded => AttachMode::Native,
+        Mode::Generic | Mode::Multiple | Mode::None => AttachMode::Generic,
+    }
 }
 
 fn allows(wanted: AttachMode, mode: AttachMode) -> bool {

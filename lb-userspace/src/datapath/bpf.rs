@@ -447,7 +447,7 @@ fn prefixes<K: Ord + Pod, V>(
 }
 
 /// An entry that is not there is removed already.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(error) if is_missing(&error) => Ok(()),
         other => other,

@@ -2,13 +2,14 @@
 //!
 //! [`Datapath`] is what the control loop needs: [`bpf`] is the kernel, `memory` a double for tests without one. Around the
 //! kernel's: [`preflight`] (can this host do it at all?), [`cpus`] (how many it has), [`pins`] (what outlives the agent), [`interfaces`] (what they ask of the
-//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), `shapes` (how large those are), [`attach`] (interfaces), [`mapped`] (arrays in our memory), [`slot_table`] (who has which flows) [`flow_table`] and [`written_table`] (ageing and counting flows), [`sweep`] (both), [`recall`] (single flows), [`records`] (lists of them); [`probing`] (probes through it).
+//! program), [`nics`] (what devices do to its frames), [`load`] (program and maps), `shapes` (how large those are), [`attach`] (interfaces), [`generic`] (what the program knows of their modes), [`mapped`] (arrays in our memory), [`slot_table`] (who has which flows) [`flow_table`] and [`written_table`] (ageing and counting flows), [`sweep`] (both), [`recall`] (single flows), [`records`] (lists of them); [`probing`] (probes through it).
 
 pub mod attach;
 mod board;
 pub mod bpf;
 pub mod cpus;
 pub mod flow_table;
+pub mod generic;
 pub mod interfaces;
 pub mod lines;
 pub mod load;

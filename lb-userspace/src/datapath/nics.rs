@@ -14,12 +14,24 @@ pub fn warnings<'a>(
 ) -> Vec<String> {
     let interfaces = interfaces.into_iter().filter_map(|(name, mode)| {
         let link = links.iter().find(|link| link.name == name)?;
-        // A virtual interface has no device that would do anything.
-        link.kind.is_none().then_some((link, mode))
+        Some((link, mode))
     });
     interfaces
-        .flat_map(|(link, mode)| of_one(links, (link, mode), Offloads::of(&link.name)))
+        .flat_map(|(link, mode)| match &link.kind {
+            None => of_one(links, (link, mode), Offloads::of(&link.name)),
+            // A virtual interface has no device that would do anything.
+            Some(kind) => of_virtual(&link.name, kind, mode).into_iter().collect(),
+        })
         .collect()
+}
+
+/// Segments that a sender leaves to its device come through a veth as one packet. In native mode the kernel has the sender cut them.
+fn of_virtual(name: &str, kind: &str, mode: AttachMode) -> Option<String> {
+    (kind == "veth" && mode == AttachMode::Generic).then(|| {
+        format!(
+            "interface {name}: in generic mode a veth hands XDP packets of up to 64 KB, which fit no way: set mode = \"native\" for it, or at its far end ethtool -K PEER tso off gso off"
+        )
+    })
 }
 
 /// Pure.
@@ -81,6 +93,22 @@ mod tests {
         assert!(found(3046, NATIVE, striding).is_empty());
         assert!(found(9000, AttachMode::Generic, striding).is_empty());
         assert!(found(9000, NATIVE, Offloads::default()).is_empty());
+    }
+
+    #[test]
+    fn a_veth_in_generic_mode_hands_on_what_its_sender_has_not_cut() {
+        let veth = Link {
+            kind: Some("veth".into()),
+            ..link(2)
+        };
+        let found = |mode| warnings(std::slice::from_ref(&veth), [("eth2", mode)]);
+        let warned = found(AttachMode::Generic);
+        assert!(
+            warned[0].starts_with("interface eth2: in generic mode")
+                && warned[0].ends_with("ethtool -K PEER tso off gso off"),
+            "{warned:?}"
+        );
+        assert!(found(NATIVE).is_empty());
     }
 
     #[test]

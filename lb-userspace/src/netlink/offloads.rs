@@ -23,6 +23,8 @@ const STRIDING: u32 = 1 << 3;
 pub struct Offloads {
     /// It takes the outer VLAN tag off.
     pub takes_tags: bool,
+    /// It is a virtio-net, which in generic mode has frames of other guests of its host, with checksums that nobody has finished.
+    pub virtio: bool,
     /// It is an mlx5 that puts long frames into a striding queue.
     pub mlx5_striding: bool,
 }
@@ -32,11 +34,12 @@ impl Offloads {
     #[must_use]
     pub fn of(interface: &str) -> Self {
         let word = |command| word(interface, command).unwrap_or(0);
+        let driver = driver(interface).unwrap_or([0; 32]);
         Self {
             takes_tags: word(ETHTOOL_GFLAGS) & ETH_FLAG_RXVLAN != 0,
+            virtio: driver.starts_with(b"virtio_net"),
             // Private flags mean something else with every driver.
-            mlx5_striding: driver(interface).is_ok_and(|name| name.starts_with(b"mlx5_core"))
-                && word(ETHTOOL_GPFLAGS) & STRIDING != 0,
+            mlx5_striding: driver.starts_with(b"mlx5_core") && word(ETHTOOL_GPFLAGS) & STRIDING != 0,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod target;
 
 mod config;
 mod forward;
+mod generic;
 mod kernel;
 mod stage;
 mod sum;

@@ -57,6 +57,9 @@ pub(super) fn assemble(wanted: &LabBuilder) -> Result<Lab> {
     if !wanted.checksum_offload {
         Wiring::finish_checksums(&plugs)?;
     }
+    if wanted.generic {
+        Wiring::finish_in_switch(&switch, &plugs)?;
+    }
     Wiring::wait_running(&switch, &plugs)?;
     let ports = plugs.iter().filter(|plug| plug.role == Role::Balancer);
     let ports: Vec<&str> = ports.map(|plug| plug.port).collect();
@@ -87,6 +90,7 @@ pub(super) fn assemble(wanted: &LabBuilder) -> Result<Lab> {
         router: of(Role::Router).next(),
         front: front.clone(),
         back: back.first().unwrap_or(front).clone(),
+        generic: wanted.generic,
         switch,
         _stubs: stubs,
         _trunks: trunks,

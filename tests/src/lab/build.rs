@@ -25,6 +25,7 @@ pub struct LabBuilder {
     pub(super) forwarding: bool,
     pub(super) checksum_offload: bool,
     pub(super) sends_from_xdp: bool,
+    pub(super) generic: bool,
     families: Families,
 }
 
@@ -42,6 +43,7 @@ impl Default for LabBuilder {
             forwarding: true,
             checksum_offload: false,
             sends_from_xdp: true,
+            generic: false,
             families: Families { v4: true, v6: false },
         }
     }
@@ -114,6 +116,13 @@ impl LabBuilder {
     /// Leaves out the stubs at the far ends of the balancer's cables, which cost something: for a balancer that is no XDP program.
     pub fn without_stubs(mut self) -> Self {
         self.sends_from_xdp = false;
+        self
+    }
+
+    /// Has xlb attached in generic mode. The switch then sends the balancer no packet that its sender has left to a device to cut, and
+    /// finishes checksums on the way to all others.
+    pub fn generic(mut self) -> Self {
+        self.generic = true;
         self
     }
 

@@ -57,6 +57,7 @@ pub struct Lab {
     pub back: Interface,
     /// The namespace of the bridges; its ports are named after the hosts, `front` and `back`.
     pub switch: Netns,
+    generic: bool,
     _stubs: Vec<Stub>,
     _trunks: Vec<Trunk>,
     // Last: takes the namespaces away.
@@ -134,9 +135,10 @@ impl Lab {
     pub fn interfaces_toml(&self) -> String {
         let mut devices = vec![&self.front.device, &self.back.device];
         devices.dedup();
+        let mode = if self.generic { "mode = \"generic\"\n" } else { "" };
         devices
             .iter()
-            .map(|device| format!("[[interface]]\nname = \"{device}\"\n\n"))
+            .map(|device| format!("[[interface]]\nname = \"{device}\"\n{mode}\n"))
             .collect()
     }
 

@@ -179,6 +179,18 @@ impl Wiring {
         Ok(())
     }
 
+    /// Makes the switch cut and finish what devices would: long packets on their way to the balancer, checksums on their way to others.
+    pub fn finish_in_switch(switch: &Netns, plugs: &[Plug<'_>]) -> Result<()> {
+        for plug in plugs {
+            let off: &[&str] = match plug.role {
+                Role::Balancer => &["tso", "off", "gso", "off"],
+                Role::Router | Role::Client | Role::Backend => &["tx", "off"],
+            };
+            switch.exec(&[&["ethtool", "-K", plug.port], off].concat())?;
+        }
+        Ok(())
+    }
+
     /// Waits until every cable carries frames: the kernel activates devices some time after it was told to.
     pub fn wait_running(switch: &Netns, plugs: &[Plug<'_>]) -> Result<()> {
         for plug in plugs {

@@ -18,6 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A lab in which a mode's lanes are served.
 pub struct Stage {
+    pub mode: Mode,
     pub agent: Agent,
     _decaps: Vec<Decap>,
     pub lab: Lab,
@@ -37,6 +38,7 @@ impl Stage {
         let agent = lab.agent(&services).start()?;
         agent.wait_until("all backends are up", PATIENCE, all_up)?;
         Ok(Self {
+            mode,
             agent,
             _decaps: decaps,
             lab,

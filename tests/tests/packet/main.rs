@@ -11,6 +11,7 @@
 mod differential;
 mod fixtures;
 mod flows;
+mod generic;
 mod long;
 mod model;
 mod probes;

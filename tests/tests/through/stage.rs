@@ -88,7 +88,7 @@ impl Stage {
             ..serde_json::from_str(r#"{ "name": "" }"#).unwrap()
         };
         let interfaces = [&lab.front.device, &lab.back.device].map(interface);
-        attach::attach(load::xdp(&mut object)?, &pins, &links, &interfaces).await?;
+        attach::attach(&mut object, &pins, &links, &interfaces).await?;
         Ok(Self {
             path: Path::new(object),
             datapath,

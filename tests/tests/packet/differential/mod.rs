@@ -70,6 +70,15 @@ fn in_a_world_without_networks() -> Result<()> {
     agree(standard::without_networks())
 }
 
+#[test]
+fn in_generic_mode() -> Result<()> {
+    agree(World {
+        partial_checksums: true,
+        generic: vec![standard::INGRESS],
+        ..standard::without_networks()
+    })
+}
+
 /// What the model makes of a whole frame is whole: no program is needed to see that.
 #[test]
 fn the_model_alone() -> Result<()> {

@@ -68,6 +68,8 @@ pub struct Rewrite {
     pub protocol: u8,
     /// Where the transport header is; `None` where there is none.
     pub l4: Option<usize>,
+    /// Whether the checksum there is only the sum of the pseudo-header, and is to be that of the new one.
+    pub is_unfinished: bool,
 }
 
 impl Rewrite {
@@ -91,7 +93,11 @@ impl Rewrite {
         let (old, new) = (self.ip[place.clone()].to_vec(), sum::address(ip));
         self.ip[place].copy_from_slice(&new);
         self.update_header(&old, &new);
-        self.update_transport(&old, &new);
+        if self.is_unfinished {
+            self.update_sum(&old, &new);
+        } else {
+            self.update_transport(&old, &new);
+        }
     }
 
     pub fn set_source_port(&mut self, port: u16) {
@@ -107,7 +113,9 @@ impl Rewrite {
         let place = l4 + at..l4 + at + 2;
         let (old, new) = (self.ip[place.clone()].to_vec(), port.to_be_bytes());
         self.ip[place].copy_from_slice(&new);
-        self.update_transport(&old, &new);
+        if !self.is_unfinished {
+            self.update_transport(&old, &new);
+        }
     }
 
     /// One hop less.
@@ -130,6 +138,15 @@ impl Rewrite {
     fn update_transport(&mut self, old: &[u8], new: &[u8]) {
         if let (Some(l4), Some((at, optional))) = (self.l4, checksum_of(self.protocol)) {
             self.update(l4 + at, optional, old, new);
+        }
+    }
+
+    /// The sum itself is the complement of a checksum over the same.
+    fn update_sum(&mut self, old: &[u8], new: &[u8]) {
+        if let (Some(l4), Some((at, _))) = (self.l4, checksum_of(self.protocol)) {
+            let sum = u16_at(&self.ip, l4 + at);
+            let sum = !updated(!sum, old, new);
+            self.ip[l4 + at..l4 + at + 2].copy_from_slice(&sum.to_be_bytes());
         }
     }
 

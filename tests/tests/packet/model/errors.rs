@@ -11,7 +11,7 @@ use crate::{
         flows::Key,
         packet::Packet,
     },
-    world::Vip,
+    world::{Unfinished, Vip},
 };
 
 /// Bytes of the ICMP header, and of the transport header that every quote has.
@@ -55,7 +55,7 @@ impl Model {
         if let Some(obstacle) = self.obstacle(packet, service, backend) {
             return obstacle;
         }
-        let mut ip = packet.hopped(false).ip;
+        let mut ip = packet.hopped(Unfinished::Unknown).ip;
         if mode.translates() {
             let seen = self.seen_by_backend(&key, backend, source);
             let from = source.map_or(packet.from, |source| source.ip());
@@ -84,7 +84,7 @@ impl Model {
         if packet.ttl <= 1 {
             return Err(Outcome::TtlExpired);
         }
-        let mut ip = packet.hopped(false).ip;
+        let mut ip = packet.hopped(Unfinished::Unknown).ip;
         let ends = (client.to.ip(), client.from.ip());
         translate(packet, &mut ip, &quoted, ends, (client.from, client.to));
         Ok(Sent {
@@ -133,6 +133,7 @@ fn translate(
         v4: packet.v4,
         protocol: quoted.protocol,
         l4: Some(quoted.l4),
+        is_unfinished: false,
     };
     inner.set_source(quoted_from.ip());
     inner.set_source_port(quoted_from.port());
@@ -143,6 +144,7 @@ fn translate(
         v4: packet.v4,
         protocol: 0,
         l4: None,
+        is_unfinished: false,
     };
     outer.set_source(from);
     outer.set_destination(to);

@@ -13,7 +13,7 @@ use crate::{
     },
     rig::SOURCE_PORTS,
     wire::{Body, Ip, Mac, frame, protocol, sum},
-    world::{Backend, Way, standard::INGRESS},
+    world::{Backend, Unfinished, Way, standard::INGRESS},
 };
 
 /// The least MTU of IPv6 (RFC 8200 §5).
@@ -78,7 +78,7 @@ impl Model {
         if self.world.backend(backend).way == 0 {
             return Some(Err(Outcome::NoRoute));
         }
-        let unfinishable = self.world.partial_checksums && packet.is_unfinishable();
+        let unfinishable = self.world.unfinished() == Unfinished::Finished && packet.is_unfinishable();
         self.check_size(packet, service, backend)
             .or_else(|| unfinishable.then_some(Err(Outcome::PartialChecksum)))
     }
@@ -154,7 +154,7 @@ impl Model {
         got: Option<&Got>,
     ) -> Step {
         self.met.insert(key);
-        let mut out = packet.hopped(self.world.partial_checksums);
+        let mut out = packet.hopped(self.world.unfinished());
         if self.world.service(service).mode.translates() {
             let seen = self.seen_by_backend(&key, backend, source);
             out.set_destination(seen.to.ip());

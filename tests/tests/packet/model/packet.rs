@@ -11,6 +11,7 @@ use crate::{
     },
     rig::FIRST_BUFFER,
     wire::{icmp, protocol, sum},
+    world::Unfinished,
 };
 
 /// A unicast IP packet.
@@ -209,15 +210,16 @@ impl<'a> Packet<'a> {
         &self.frame[self.link + self.ip.len()..]
     }
 
-    /// The packet with one hop less; with `finish`, a checksum that the sender left to a device is computed first.
-    pub fn hopped(&self, finish: bool) -> Rewrite {
+    /// The packet with one hop less. A checksum that the sender left to a device is computed first, or stays as it is.
+    pub fn hopped(&self, unfinished: Unfinished) -> Rewrite {
         let mut out = Rewrite {
             ip: self.ip.to_vec(),
             v4: self.v4,
             protocol: self.protocol,
             l4: (!self.is_later_piece()).then_some(self.l4),
+            is_unfinished: unfinished == Unfinished::Left && self.is_unfinished(),
         };
-        if finish {
+        if unfinished == Unfinished::Finished {
             self.finish_checksum(&mut out.ip);
         }
         out.hop();
@@ -229,6 +231,14 @@ impl<'a> Packet<'a> {
         let at = self.l4 + checksum_of(self.protocol)?.0;
         let pseudo = sum::pseudo(self.from, self.to, self.protocol, self.ip.len() - self.l4);
         (self.piece.is_none() && u16_at(self.ip, at) == sum::sum(&[&pseudo])).then_some(at)
+    }
+
+    /// Whether the checksum is unfinished, and not by chance what it must be.
+    fn is_unfinished(&self) -> bool {
+        let mut finished = self.ip.to_vec();
+        self.finish_checksum(&mut finished);
+        // Of what is in more than one buffer the program cannot tell.
+        finished != self.ip || self.is_unfinishable()
     }
 
     /// Whether it is in more than one buffer, so that the program cannot compute it.

@@ -2,7 +2,10 @@
 
 use lb_common::{conn::Side, outcome::Outcome};
 
-use crate::model::{Model, Sent, Step, packet::Packet};
+use crate::{
+    model::{Model, Sent, Step, packet::Packet},
+    world::Unfinished,
+};
 
 impl Model {
     pub(super) fn reply(&mut self, packet: &Packet) -> Step {
@@ -18,10 +21,10 @@ impl Model {
         }
         let flow = self.flows.get_mut(&client).ok_or(Outcome::NotOurs)?;
         flow.state = flow.state.next(Side::Backend, packet.flags());
-        if self.world.partial_checksums && packet.is_unfinishable() {
+        if self.world.unfinished() == Unfinished::Finished && packet.is_unfinishable() {
             return Err(Outcome::PartialChecksum);
         }
-        let mut out = packet.hopped(self.world.partial_checksums);
+        let mut out = packet.hopped(self.world.unfinished());
         out.set_source(vip.ip());
         out.set_source_port(vip.port());
         out.set_destination(client.from.ip());

@@ -30,12 +30,16 @@ use lb_common::{
     written::Bucket,
 };
 use nix::sched::{CloneFlags, unshare};
-use xlb::datapath::{
-    Datapath as _, SlotTable,
-    bpf::BpfDatapath,
-    load::{self, Settings},
-    mapped::MappedArray,
-    pins::Pins,
+use xlb::{
+    config::AttachMode,
+    datapath::{
+        Datapath as _, SlotTable,
+        bpf::BpfDatapath,
+        generic::Generic,
+        load::{self, Settings},
+        mapped::MappedArray,
+        pins::Pins,
+    },
 };
 use xlb_tests::scope::Scope;
 
@@ -103,6 +107,10 @@ impl Rig {
         let pins = Pins::take(&scope.pin_dir().join("packet"))?;
         let mut ebpf = load::load(&pins, settings)?;
         more(&mut ebpf)?;
+        let mut generic = Generic::take(&mut ebpf)?;
+        for &interface in &world.generic {
+            generic.set(interface, AttachMode::Generic)?;
+        }
         let mut datapath = BpfDatapath::new(&mut ebpf)?;
         maps::fill(&mut datapath, &world)?;
         let open = |name| Ok::<_, anyhow::Error>(Map::LruHashMap(MapData::from_pin(pins.map(name))?));

@@ -13,10 +13,13 @@ use lb_common::{
     slot::SlotBits,
 };
 
-use crate::wire::{
-    Tag,
-    frame::{BACKEND_MAC, LB_MAC},
-    protocol, sum,
+use crate::{
+    wire::{
+        Tag,
+        frame::{BACKEND_MAC, LB_MAC},
+        protocol, sum,
+    },
+    world::standard::INGRESS,
 };
 
 /// Everything that decides what becomes of a packet, but for the flows.
@@ -36,6 +39,8 @@ pub struct World {
     /// Sources of translated flows; those of a family of which there is none come from the way's own address.
     pub sources: Vec<IpAddr>,
     pub partial_checksums: bool,
+    /// Interfaces, by index, that the program is told to be on in generic mode.
+    pub generic: Vec<u32>,
     /// Whether frames may be longer than one buffer.
     pub multi_buffer: bool,
     /// The load-time rate of answers.
@@ -105,6 +110,16 @@ pub struct Way {
     pub mtu: u32,
     /// Our address on it, of the family that the way is for.
     pub source: IpAddr,
+}
+
+/// What becomes of checksums that senders have left unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// They are taken for finished ones.
+    Unknown,
+    Finished,
+    /// Others finish them later.
+    Left,
 }
 
 /// What happens to all slots of a service.
@@ -238,6 +253,15 @@ impl World {
     /// Whether an address is the balancer's own, which no client has.
     pub fn is_local(&self, ip: IpAddr) -> bool {
         self.own.contains(&ip) || self.sources.contains(&ip)
+    }
+
+    /// What becomes of checksums that senders have left unfinished.
+    pub fn unfinished(&self) -> Unfinished {
+        match (self.partial_checksums, self.generic.contains(&INGRESS)) {
+            (false, _) => Unfinished::Unknown,
+            (true, false) => Unfinished::Finished,
+            (true, true) => Unfinished::Left,
+        }
     }
 
     /// Our own address of a family.
