@@ -26,7 +26,7 @@ pub const PORTS_PER_SERVICE: u32 = 32;
 pub const FRAGMENTS: u32 = 8_192;
 /// VLAN devices that are known.
 pub const VLAN_DEVICES: u32 = 4_096;
-/// Addresses of the balancer itself that are known.
+/// Addresses of the balancer itself that are known. The table has room for twice as many: those of before are taken out last.
 pub const LOCALS: u32 = 4_096;
 /// Interfaces in generic mode.
 pub const GENERIC: u32 = 1_024;

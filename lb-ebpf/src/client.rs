@@ -7,18 +7,18 @@ use lb_common::{addr::Addr, board::Head as Board, limits, maps::switches};
 use crate::{board, service};
 
 #[btf_map]
-static LOCALS: HashMap<Addr, u32, { limits::LOCALS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+static LOCALS: HashMap<Addr, u32, { 2 * limits::LOCALS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// Whether a source is surely one.
+/// Whether a source is surely a client.
 #[inline(always)]
-pub fn is_sure(board: Board, source: &Addr) -> bool {
+pub fn is_fine(board: Board, source: &Addr) -> bool {
     board.switches() & switches::NETWORKS == 0 && !board::may_be_no_client(source)
 }
 
-/// Whether a source is none.
+/// Whether a source is no client.
 #[inline(always)]
-pub fn is_none(source: &Addr) -> bool {
+pub fn is_refused(source: &Addr) -> bool {
     service::vip(source).is_some() || is_local(source)
 }
 

@@ -59,7 +59,7 @@ stages! {
     ///
     /// # Errors
     /// [`Outcome::TooBig`] with what would fit in `stage.fits`.
-    fn check_fits as xlb_fits = fits;
+    fn check_link as xlb_fits = fits;
 }
 
 /// The way to the backend of a word, if the agent has resolved it.
@@ -112,12 +112,12 @@ pub fn to_client(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
             // The kernel has looked at the length without them.
             match written_beyond_first(stage) {
                 0 => Ok(()),
-                _ => check_fits(frame, stage),
+                _ => check_link(frame, stage),
             }
         }
         Err(outcome) if knows_way && (is_unknown(outcome) || outcome == Outcome::NoNeighbour) => {
             stage.egress.hop = stage.came_by;
-            check_fits(frame, stage)
+            check_link(frame, stage)
         }
         Err(outcome) if is_unknown(outcome) => Err(Outcome::NoRoute),
         Err(outcome) => Err(outcome),

@@ -28,7 +28,7 @@ pub fn forward(frame: &mut Frame, plain: &Plain, len: u64) -> Option<u32> {
     // The kernel's route is asked for as by any answer.
     let stage = stage::of_this_cpu()?;
     stage.packet.flow.protocol = plain.flow.protocol;
-    (stage.packet.ip_len, stage.packet.tos) = (plain.ip_len, plain.tos);
+    (stage.packet.ip_len, stage.packet.tos, stage.packet.vlans.count) = (plain.ip_len, plain.tos, 0);
     (stage.leaves_as, stage.came_by) = (reply.flow.reversed(), flow.client_hop);
     next_hop::to_client(frame, stage).ok()?;
     let hop = &stage.egress.hop;

@@ -175,7 +175,7 @@ fn balance(frame: &mut Frame, board: Board, plain: &Plain, len: u64) -> Option<u
     let may = match plain.opens {
         Opens::Later => found.short.has(Short::LATER_BY_SLOT),
         Opens::First | Opens::Unknown => {
-            found.short.has(Short::BY_SLOT) && client::is_sure(board, &plain.flow.source)
+            found.short.has(Short::BY_SLOT) && client::is_fine(board, &plain.flow.source)
         }
     };
     if !may {

@@ -43,7 +43,7 @@ fn decide(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     }
     let opens = home::opens(&stage.service, &stage.packet);
     // Of a flow that is not translated, a TCP packet that is not the first is let through: whoever it reaches has sent none before.
-    if (translates || opens != Opens::Later) && client::is_none(&stage.packet.flow.source) {
+    if (translates || opens != Opens::Later) && client::is_refused(&stage.packet.flow.source) {
         return Err(Outcome::BadSource);
     }
     (stage.mode, stage.source_port) = (stage.service.mode, 0);

@@ -166,7 +166,7 @@ async fn run_on(
     host.frames.log();
     warn_of_nics(&links.all().await?, &attached);
     let mut controller = Controller::adopt(datapath, config, outlets, observations)?;
-    attach::detach_others(pins, &config.interfaces)?;
+    attach::detach_others(&links, pins, &config.interfaces).await?;
     load::pin_program(&mut ebpf, pins)?;
     if config.node.log_packets {
         kernel_log::forward(&mut ebpf)?;

@@ -42,14 +42,24 @@ impl<'a> Listeners<'a> {
         Self { vips, sizes }
     }
 
+    /// Whether an address is a VIP, or in one.
+    #[must_use]
+    pub fn is_vip(&self, address: IpAddr) -> bool {
+        self.around(address).is_some()
+    }
+
+    /// The VIPs of the narrowest network around an address that is one.
+    fn around(&self, address: IpAddr) -> Option<&Vec<(Vip, &'a str)>> {
+        let around = |size: &Reverse<u8>| Network::around(address, size.0);
+        let mut networks = self.sizes.iter().filter_map(around);
+        networks.find_map(|network| self.vips.get(&network))
+    }
+
     /// The service that a packet is for. An address that is a VIP of its own is none of a wider network's, whatever the port.
     #[must_use]
     pub fn owner(&self, protocol: Protocol, to: SocketAddr) -> Option<&'a str> {
-        let around = |size: &Reverse<u8>| Network::around(to.ip(), size.0);
-        let mut networks = self.sizes.iter().filter_map(around);
-        let of_network = networks.find_map(|network| self.vips.get(&network))?;
         let takes = |(vip, _): &&(Vip, _)| vip.protocol == protocol && vip.ports.contains(to.port());
-        of_network.iter().find(takes).map(|(_, owner)| *owner)
+        self.around(to.ip())?.iter().find(takes).map(|(_, owner)| *owner)
     }
 
     /// What a check of a service asks by the data path, if that is its way: the first of what clients would connect to, of which the
@@ -80,8 +90,9 @@ impl<'a> Listeners<'a> {
 
     /// Of a VIP, where those within it end and it goes on: the first port and the first address, and each behind another VIP's.
     fn parts(&self, vip: Vip, port: Option<u16>) -> impl Iterator<Item = SocketAddr> {
-        let within = |network: &Network| network.overlaps(vip.network);
-        let others = || self.vips.iter().filter(move |(network, _)| within(network));
+        // Those within come right behind it: by their first addresses, and of the same one the wider first.
+        let within = move |(network, _): &(&Network, _)| vip.network.contains(**network);
+        let others = || self.vips.range(vip.network..).take_while(within);
         let behind = others().filter_map(|(network, _)| network.behind());
         let is_in = move |address: &IpAddr| vip.network.contains(Network::new(*address, u8::MAX));
         let addresses: BTreeSet<_> = behind.filter(is_in).chain([vip.network.base()]).collect();

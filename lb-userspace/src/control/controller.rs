@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{backend::BackendWord, next_hop::Egress, settings::Own};
+use lb_common::{addr::Addr, backend::BackendWord, next_hop::Egress, settings::Own};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -106,6 +106,8 @@ pub struct Controller<D> {
     watched: BTreeMap<CheckKey, Watched>,
     /// How often a check has been started: the number of the next run.
     runs: u64,
+    /// Backends with a check that is to be started.
+    aimed: Vec<CheckKey>,
     /// Others may have to be watched, or in another way.
     unwatched: bool,
     /// When something changes by time alone, of those backends of whom anything does.
@@ -182,11 +184,12 @@ impl<D: Datapath> Controller<D> {
             applied: State::of(&snapshot),
             host: Host {
                 vlan_devices: snapshot.vlan_devices,
-                locals: snapshot.locals,
+                locals: &snapshot.locals | &config.node.sources.iter().copied().map(Addr::from).collect(),
             },
             unsettled: true,
             watched: BTreeMap::new(),
             runs: 0,
+            aimed: Vec::new(),
             unwatched: true,
             timers: Timers::default(),
             waiting: holds::Waiting::default(),
@@ -347,7 +350,9 @@ impl<D: Datapath> Controller<D> {
             self.pools.clear();
         }
         turns.iter().for_each(|(key, turn)| self.turned(*key, turn, None));
-        self.make_so()
+        let made = self.make_so();
+        self.start_checks();
+        made
     }
 
     /// Makes the data plane what is served.

@@ -110,36 +110,52 @@ pub async fn attach(
 ///
 /// # Errors
 /// When a link cannot be removed.
-pub fn detach_others(pins: &Pins, interfaces: &[Interface]) -> Result<()> {
+pub async fn detach_others(links: &Links, pins: &Pins, interfaces: &[Interface]) -> Result<()> {
     let named: Vec<_> = interfaces
         .iter()
         .map(|interface| interface.name.clone())
         .collect();
-    for name in pins.unlink_all_but(&named)? {
+    let mut others = pins.linked()?;
+    others.retain(|name| !named.contains(name));
+    for name in let_go(links, &others, || pins.unlink_all_but(&named)).await? {
         log::info!("interface {name}: detached, as the configuration no longer names it");
     }
     Ok(())
 }
 
-/// Has `remove` take away the pins of links to these interfaces, and waits until those are free: the kernel lets a link go some time
-/// after its last file, and until then packets meet its program, and no other one fits there.
+/// Has `remove` take away pins of links to these interfaces, and waits until those of them are free whose program goes: the kernel lets a
+/// link go some time after its last file, and until then packets meet its program, and no other one fits there.
 ///
 /// # Errors
-/// When the interfaces cannot be looked at, or the pins not be removed.
+/// When the pins cannot be removed.
 pub async fn let_go<T>(links: &Links, names: &[String], remove: impl FnOnce() -> Result<T>) -> Result<T> {
-    let programs = async || {
-        let all = links.all().await?;
-        let ours = all.into_iter().filter(|link| names.contains(&link.name));
-        let programs = ours.filter_map(|link| Some((link.index, link.xdp.program_id?)));
-        Ok::<Vec<_>, anyhow::Error>(programs.collect())
-    };
-    let before = programs().await?;
+    let before = carriers(links, names).await;
     let removed = remove()?;
     let deadline = Instant::now() + LETS_GO;
-    while programs().await?.iter().any(|one| before.contains(one)) && Instant::now() < deadline {
+    while !before.is_empty()
+        && carriers(links, names)
+            .await
+            .iter()
+            .any(|one| before.contains(one))
+    {
+        if Instant::now() > deadline {
+            log::warn!("{}: the kernel has not let all of them go yet", names.join(", "));
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(removed)
+}
+
+/// Which of these interfaces carry a program, and which. What cannot be looked at keeps nobody from taking a balancer away.
+async fn carriers(links: &Links, names: &[String]) -> Vec<(u32, u32)> {
+    let all = links.all().await.unwrap_or_else(|error| {
+        log::warn!("whether interfaces are free is not known: {error:#}");
+        Vec::new()
+    });
+    let ours = all.into_iter().filter(|link| names.contains(&link.name));
+    ours.filter_map(|link| Some((link.index, link.xdp.program_id?)))
+        .collect()
 }
 
 /// Checks that every interface of the configuration exists.

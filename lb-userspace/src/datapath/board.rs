@@ -60,7 +60,7 @@ impl Board {
     /// Adds an address that is about to be a VIP.
     pub fn add_vip(&mut self, address: Addr) {
         self.vips.insert(address);
-        self.write_word_of(&address);
+        self.add(bit_of(&address));
     }
 
     /// Removes an address that is a VIP no more.
@@ -72,7 +72,8 @@ impl Board {
     /// Adds an address that is about to be one of ours.
     pub fn add_local(&mut self, address: Addr) {
         self.locals.insert(address);
-        self.write_word_of(&address);
+        let (word, bit) = bit_of(&address);
+        self.add((word, local(bit)));
     }
 
     /// Removes an address that is ours no more.
@@ -81,17 +82,59 @@ impl Board {
         self.write_word_of(address);
     }
 
-    /// Writes the filter's word that has the address. Others may have the same bits.
+    fn add(&self, (word, bit): (u32, u64)) {
+        let place = (VIPS + word) as usize;
+        self.words.store(place, self.words.load(place) | bit);
+    }
+
+    /// Writes the filter's word that has had the address.
     fn write_word_of(&self, address: &Addr) {
         let (word, _) = bit_of(address);
-        let of_word = bits_of(&self.vips, &self.locals).filter(|&(of, _)| of == word);
-        let bits = of_word.fold(0, |bits, (_, bit)| bits | bit);
+        let bits = bits_of_word(word, &self.vips, &self.locals);
         self.words.store((VIPS + word) as usize, bits);
     }
+}
+
+/// A word of the filter. Several addresses may have the same bit.
+fn bits_of_word(word: u32, vips: &BTreeSet<Addr>, locals: &BTreeSet<Addr>) -> u64 {
+    let of_word = bits_of(vips, locals).filter(|&(of, _)| of == word);
+    of_word.fold(0, |bits, (_, bit)| bits | bit)
 }
 
 /// Words and bits of the filter.
 fn bits_of(vips: &BTreeSet<Addr>, locals: &BTreeSet<Addr>) -> impl Iterator<Item = (u32, u64)> {
     let ours = locals.iter().map(bit_of).map(|(word, bit)| (word, local(bit)));
     vips.iter().map(bit_of).chain(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn who_leaves_a_word_takes_no_other_s_bit_along() {
+        let all =
+            (0_u32..40_000).map(|number| Addr::from(IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number))));
+        let of_first = |address: &Addr| bit_of(address).0 == 0;
+        let in_word: Vec<Addr> = all.filter(of_first).collect();
+        let bit = |address: &Addr| bit_of(address).1;
+        let twin = in_word[1..]
+            .iter()
+            .find(|other| bit(other) == bit(&in_word[0]))
+            .unwrap();
+        let both: BTreeSet<_> = [in_word[0], *twin].into();
+        let (one, none): (BTreeSet<_>, BTreeSet<_>) = ([*twin].into(), BTreeSet::new());
+        let (vip, ours) = (bit(twin), local(bit(twin)));
+        assert_eq!(bits_of_word(0, &both, &both), vip | ours);
+        assert_eq!(
+            bits_of_word(0, &one, &both),
+            vip | ours,
+            "the twin is a VIP still"
+        );
+        assert_eq!(bits_of_word(0, &none, &one), ours);
+        assert_eq!(bits_of_word(0, &one, &none), vip);
+        assert_eq!(bits_of_word(1, &both, &both), 0);
+    }
 }

@@ -154,13 +154,15 @@ impl Records {
             let Some(flow) = self.meant(&client, select)? else {
                 continue;
             };
-            let answered = self.answered_as(&client, &flow)?;
+            let answered = match self.answered_as(&client, &flow)? {
+                Some(key) => recall::found(&self.replies, &key)?
+                    .filter(|reply| reply.flow == client)
+                    .map(|_| key),
+                None => None,
+            };
             // An entry that the LRU has taken meanwhile is gone already.
             let is_gone = self.flows.remove(&client).is_err();
-            if !is_gone
-                && let Some(answered) = answered
-                && recall::found(&self.replies, &answered)?.is_some_and(|reply| reply.flow == client)
-            {
+            if let Some(answered) = answered.filter(|_| !is_gone) {
                 drop(self.replies.remove(&answered));
             }
             // Last: a packet that has the entry in hand writes its line once more, and takes it back where it finds nothing for the

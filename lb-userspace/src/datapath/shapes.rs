@@ -152,7 +152,7 @@ pub(super) fn all(capacity: Capacity, cpus: u32) -> Vec<Shape> {
         ),
         shape(maps::SWITCHES, Array, index, word, fixed(board::ENTRIES)),
         shape(maps::HAIRPINS, Hash, address, index, of_addresses),
-        shape(maps::LOCALS, Hash, address, index, fixed(limits::LOCALS)),
+        shape(maps::LOCALS, Hash, address, index, fixed(2 * limits::LOCALS)),
         shape(maps::SOURCES, Array, index, address, fixed(2 * limits::SOURCES)),
         shape(
             maps::VLAN_DEVICES,

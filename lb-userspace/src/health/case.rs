@@ -4,6 +4,8 @@ mod anew;
 
 use std::time::{Duration, Instant};
 
+pub use anew::take_known;
+
 use super::{Answer, Health, Last, Monitor, ProbeError, Stand, Wish, flaps::Flaps};
 use crate::config::{CheckKind, CheckSpec, HealthSpec, Require};
 

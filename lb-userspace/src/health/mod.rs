@@ -17,7 +17,7 @@ mod stall;
 pub mod through;
 pub mod unreachable;
 
-pub use case::{Case, Turn, wishes};
+pub use case::{Case, Turn, take_known, wishes};
 pub use flaps::Flaps;
 pub use monitor::{Health, Last, Monitor, Unprobed, said};
 pub use probe::{Answer, Course, Permit, ProbeError, Question, Stand, Way, Who, Wish, probe};

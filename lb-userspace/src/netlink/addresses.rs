@@ -36,14 +36,14 @@ impl Links {
         Ok(own(&links, &addresses, interfaces, is_vip))
     }
 
-    /// All addresses of this host that packets may come from: whatever their scope, and whether they are in use yet, or not any longer.
+    /// All addresses of this host that a client could claim: also those that are not in use yet, or not any longer. No client has one of a
+    /// link, and one that is another host's, too, is that one's.
     ///
     /// # Errors
     /// When the kernel does not answer.
     pub async fn addresses(&self) -> Result<BTreeSet<IpAddr>> {
         let messages = ask(self.handle()).await?;
-        let all = messages.iter().filter_map(|message| Some(fields(message)?.0));
-        Ok(all.filter(|ip| !ip.is_loopback()).collect())
+        Ok(messages.iter().filter_map(local).collect())
     }
 }
 
@@ -70,6 +70,12 @@ fn fields(message: &AddressMessage) -> Option<(IpAddr, AddressFlags)> {
         }
     }
     Some((local.or(address)?, flags))
+}
+
+fn local(message: &AddressMessage) -> Option<IpAddr> {
+    let (ip, flags) = fields(message)?;
+    let is_ours = !flags.contains(AddressFlags::Dadfailed) && !Addr::from(ip).is_martian();
+    is_ours.then_some(ip)
 }
 
 /// An address that is in use and of global scope.
@@ -192,6 +198,16 @@ mod tests {
         ] {
             assert_eq!(global(vec![address(), AddressAttribute::Flags(flags)]), None);
         }
+        let known = |flags, text| {
+            let attributes = vec![
+                AddressAttribute::Address(ip(text)),
+                AddressAttribute::Flags(flags),
+            ];
+            local(&message(AddressScope::Universe, attributes)).is_some()
+        };
+        assert!(known(AddressFlags::Tentative, "2001:db8::1") && known(AddressFlags::Deprecated, "10.0.0.1"));
+        assert!(!known(AddressFlags::Dadfailed, "2001:db8::1"), "another host's");
+        assert!(!known(AddressFlags::Permanent, "fe80::1") && !known(AddressFlags::Permanent, "127.0.0.1"));
         // A point-to-point link has the far end's address too.
         let pair = vec![
             AddressAttribute::Address(ip("10.9.9.2")),

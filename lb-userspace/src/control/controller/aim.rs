@@ -9,7 +9,7 @@ use lb_common::flow::Protocol;
 
 use super::{CheckKey, Controller};
 use crate::{
-    config::{BackendSpec, CheckSpec, Listeners, Network, ServiceSpec},
+    config::{BackendSpec, Listeners, ServiceSpec},
     datapath::Datapath,
     health::{Course, ProbeError, Way, through::Through},
 };
@@ -52,8 +52,13 @@ impl Aim {
         }
     }
 
-    /// Whether probes that go this way have to go by another aim. A way that is lost for a moment is no reason to stop asking.
-    pub(super) fn gives_way_to(&self, new: &Self) -> bool {
+    /// Whether probes that go this way have to go by another aim. A way that is lost for a moment is no reason to stop asking, unless
+    /// they would ask what is another service's by now.
+    pub(super) fn gives_way_to(&self, new: &Self, asked: Option<&Result<SocketAddr, String>>) -> bool {
+        let is_asked = |vip| asked.is_some_and(|asked| asked.as_ref() == Ok(&vip));
+        if !self.vip().is_none_or(is_asked) {
+            return true;
+        }
         match (self, new) {
             (_, Self::Unknown) | (Self::To(Course::Through(_)), Self::To(Course::Nowhere(_))) => false,
             (old, new) => old != new,
@@ -62,28 +67,27 @@ impl Aim {
 }
 
 impl<D: Datapath> Controller<D> {
-    /// Where a check of a backend goes.
+    /// Where a check of a backend goes, of which `asked` says what it asks by the data path, if that is its way.
     pub(super) fn aim_of(
         &self,
         (id, generation): CheckKey,
         service: &ServiceSpec,
         backend: &BackendSpec,
-        check: &CheckSpec,
+        asked: Option<&Result<SocketAddr, String>>,
         listeners: &Listeners<'_>,
     ) -> Aim {
-        let vip = listeners.asked(service, check);
-        let Some((vip, path)) = vip.zip(self.outlets.path.as_ref()) else {
+        let Some((vip, path)) = asked.zip(self.outlets.path.as_ref()) else {
             return Aim::To(Course::Direct);
         };
         let vip = match vip {
-            Ok(vip) => vip,
-            Err(why) => return Aim::Shadowed(why),
+            Ok(vip) => *vip,
+            Err(why) => return Aim::Shadowed(why.clone()),
         };
         let mode = service.mode.forward();
         let Some(service) = self.ids.service(&service.name) else {
             return Aim::Unknown;
         };
-        let source = match self.source(backend, vip.ip()) {
+        let source = match self.source(backend, vip.ip(), listeners) {
             Ok(source) => source,
             Err(aim) => return aim,
         };
@@ -109,7 +113,8 @@ impl<D: Datapath> Controller<D> {
     }
 
     /// The address of this host, of the VIP's family, that a backend answers; else the aim of its checks without one.
-    fn source(&self, backend: &BackendSpec, vip: IpAddr) -> Result<IpAddr, Aim> {
+    /// Packets for a VIP are for services, before they could be for a probe.
+    fn source(&self, backend: &BackendSpec, vip: IpAddr, listeners: &Listeners<'_>) -> Result<IpAddr, Aim> {
         let nowhere = |error| Aim::To(Course::Nowhere(error));
         let Some(way) = self.hops.get(backend.address) else {
             let lost = self.hops.lost(backend.address);
@@ -121,20 +126,13 @@ impl<D: Datapath> Controller<D> {
             .into_iter()
             .filter(|address| !address.is_none())
             .map(IpAddr::from);
-        let found = ours.find(|address| address.is_ipv4() == vip.is_ipv4() && !self.is_vip(*address));
+        let found = ours.find(|address| address.is_ipv4() == vip.is_ipv4() && !listeners.is_vip(*address));
         found.ok_or_else(|| {
             let family = if vip.is_ipv4() { "IPv4" } else { "IPv6" };
             nowhere(ProbeError::ours(format!(
                 "this host has no {family} address of its own that the backend could answer: give it one, and start the agent anew"
             )))
         })
-    }
-
-    /// Whether packets for an address are for services, before they could be for a probe.
-    fn is_vip(&self, address: IpAddr) -> bool {
-        let address = Network::new(address, u8::MAX);
-        let mut services = self.served.services.iter();
-        services.any(|service| service.vips.iter().any(|vip| vip.network.contains(address)))
     }
 
     /// Lets go of the ports of probes that have rested: where nobody probes any more, nobody else does.

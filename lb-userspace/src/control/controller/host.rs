@@ -30,21 +30,21 @@ impl<D: Datapath> Controller<D> {
     /// The table follows at the next [`settle`](Self::settle).
     pub fn learn_addresses(&mut self, addresses: BTreeSet<IpAddr>) -> bool {
         let room = limits::LOCALS as usize;
-        let all: BTreeSet<Addr> = self
-            .sources
-            .iter()
-            .copied()
-            .chain(addresses)
-            .map(Addr::from)
-            .collect();
-        let locals: BTreeSet<Addr> = all.iter().copied().take(room).collect();
+        let all = self.sources.iter().copied().chain(addresses);
+        let (mut locals, mut more) = (BTreeSet::new(), 0);
+        for address in all.map(Addr::from) {
+            if locals.len() < room {
+                locals.insert(address);
+            } else {
+                more += usize::from(!locals.contains(&address));
+            }
+        }
         if locals == self.host.locals {
             return false;
         }
-        if all.len() > room {
+        if more > 0 {
             log::warn!(
-                "{} addresses of this host: packets that claim to be from those beyond the first {room} are taken for clients'",
-                all.len()
+                "this host has more than {room} addresses: packets that claim to be from the {more} last ones are taken for clients'"
             );
         }
         self.unsettled = true;

@@ -64,12 +64,14 @@ impl<D: Datapath> Controller<D> {
         let now = clock::now();
         let mut before = std::mem::take(&mut self.watched);
         let mut watched = BTreeMap::new();
-        let (mut runs, mut left_alone, mut wished) = (self.runs, Vec::new(), Vec::new());
+        let (mut aimed, mut left_alone, mut wished) = (Vec::new(), Vec::new(), Vec::new());
         let listeners = Listeners::of(&self.served.services);
         for (at, service) in self.served.services.iter().enumerate() {
             let Some(id) = self.ids.service(&service.name) else {
                 continue;
             };
+            let asked = service.checks.iter().map(|check| listeners.asked(service, check));
+            let asked: Vec<_> = asked.collect();
             for (place, backend) in service.backends.iter().enumerate() {
                 let Some(granted) = self.ids.backend(id, backend) else {
                     continue;
@@ -97,11 +99,12 @@ impl<D: Datapath> Controller<D> {
                 };
                 turns.extend(one.case.judge_by(service.health, now).map(|turn| (key, turn)));
                 one.place = (at, place);
-                self.aim(&mut one, key, (service, backend, &listeners), &mut runs);
+                self.aim(&mut one, key, (service, backend), &asked, &listeners);
+                aimed.extend(one.running.iter().any(Option::is_none).then_some(key));
                 watched.insert(key, one);
             }
         }
-        (self.watched, self.runs) = (watched, runs);
+        (self.watched, self.aimed) = (watched, aimed);
         left_alone.iter().for_each(|one| self.leave_alone(one));
         wished.into_iter().for_each(|key| self.wishes(key));
         self.timers.retain(|key| self.watched.contains_key(key));
@@ -182,35 +185,50 @@ impl<D: Datapath> Controller<D> {
         }
     }
 
-    /// Starts the checks of a backend that have another aim than before, each as the next of all `runs`: the results of those whose
-    /// place they take may still be on their way.
+    /// Aims the checks of a backend, of which `asked` says what they ask by the data path. Those that have another aim than before are ended.
     fn aim(
         &self,
         watched: &mut Watched,
         key: CheckKey,
-        (service, backend, listeners): (&ServiceSpec, &BackendSpec, &Listeners<'_>),
-        runs: &mut u64,
+        (service, backend): (&ServiceSpec, &BackendSpec),
+        asked: &[Option<Result<SocketAddr, String>>],
+        listeners: &Listeners<'_>,
     ) {
-        for check in 0..watched.specs.len() {
-            let aim = self.aim_of(key, service, backend, &watched.specs[check], listeners);
-            if !watched.aims[check].gives_way_to(&aim) {
-                continue;
+        for (check, asked) in asked.iter().enumerate() {
+            let asked = asked.as_ref();
+            let aim = self.aim_of(key, service, backend, asked, listeners);
+            if watched.aims[check].gives_way_to(&aim, asked) {
+                (watched.aims[check], watched.running[check]) = (aim, None);
             }
-            let job = Job {
-                key,
-                check,
-                run: *runs,
-                spec: watched.specs[check].clone(),
-                target: watched.targets[check],
-                who: watched.who.clone(),
-                course: aim.course(),
-                stalls: self.stalls.clone(),
+        }
+    }
+
+    /// Starts the checks that have an aim and do not run, each as the next of all runs: the results of those whose place they take may
+    /// still be on their way. To be called when the data plane is what is served: before that, what they ask may be another service's.
+    pub(super) fn start_checks(&mut self) {
+        for key in std::mem::take(&mut self.aimed) {
+            let Some(watched) = self.watched.get_mut(&key) else {
+                continue;
             };
-            let running = health::spawn(job, self.outlets.observations.clone());
-            running.hurry(watched.case.checks()[check].is_changing());
-            *runs += 1;
-            watched.running[check] = Some(running);
-            watched.aims[check] = aim;
+            for check in 0..watched.specs.len() {
+                if watched.running[check].is_some() || matches!(watched.aims[check], Aim::Unknown) {
+                    continue;
+                }
+                let job = Job {
+                    key,
+                    check,
+                    run: self.runs,
+                    spec: watched.specs[check].clone(),
+                    target: watched.targets[check],
+                    who: watched.who.clone(),
+                    course: watched.aims[check].course(),
+                    stalls: self.stalls.clone(),
+                };
+                let running = health::spawn(job, self.outlets.observations.clone());
+                running.hurry(watched.case.checks()[check].is_changing());
+                self.runs += 1;
+                watched.running[check] = Some(running);
+            }
         }
     }
 

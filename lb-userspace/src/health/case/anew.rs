@@ -17,13 +17,9 @@ impl Case {
         let is_doubtful = !self.is_down_for_sure();
         let questions = before.iter().map(CheckSpec::question);
         let mut known: Vec<_> = questions.zip(std::mem::take(&mut self.checks)).collect();
-        let follow = |spec: &CheckSpec| {
-            let question = spec.question();
-            let same = known.iter().position(|(was, _)| *was == question);
-            match same.map(|at| known.remove(at)) {
-                Some((_, monitor)) => monitor.under(spec),
-                None => Monitor::remembered(health, 0, is_doubtful, spec),
-            }
+        let follow = |spec: &CheckSpec| match take_known(&mut known, &spec.question()) {
+            Some(monitor) => monitor.under(spec),
+            None => Monitor::remembered(health, 0, is_doubtful, spec),
         };
         self.checks = specs.iter().map(follow).collect();
         if !wishes(specs) {
@@ -45,6 +41,12 @@ impl Case {
         };
         self.follow(said, now)
     }
+}
+
+/// Takes out what is known by a question. Of two that are the same, the first.
+pub fn take_known<Q: PartialEq, T>(known: &mut Vec<(Q, T)>, question: &Q) -> Option<T> {
+    let at = known.iter().position(|(asked, _)| asked == question)?;
+    Some(known.remove(at).1)
 }
 
 #[cfg(test)]
