@@ -53,5 +53,6 @@ fn nobody_else_has_the_addresses_of_this_host() -> Result<()> {
         Ok(())
     })?;
     own_it(&lab.lb, "del")?;
-    wait_until("it is a client's", || Ok(!is_refused(&lab, &agent)?))
+    wait_until("it is a client's", || Ok(!is_refused(&lab, &agent)?))?;
+    Ok(())
 }
