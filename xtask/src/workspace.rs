@@ -42,7 +42,12 @@ pub fn example(name: &str) -> Result<PathBuf> {
         "--example",
         name,
     ]))?;
-    Ok(binary("examples").join(name))
+    Ok(built_example(name))
+}
+
+/// Where such a program is, once it is built.
+pub fn built_example(name: &str) -> PathBuf {
+    binary("examples").join(name)
 }
 
 /// Names the toolchain that builds the BPF program: `setup` writes it, lb-userspace's build script reads it.
