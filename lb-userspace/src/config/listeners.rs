@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     CheckSpec, Network, Ports, Protocol, ServiceSpec, Vip,
-    service::{asked_protocol, check_vip},
+    service::{asked_protocol, asked_vips, check_vip},
     value::quoted,
 };
 
@@ -75,9 +75,7 @@ impl<'a> Listeners<'a> {
         if is_ours(&first) {
             return Some(Ok(first));
         }
-        let asked =
-            |vip: &&Vip| vip.protocol == protocol && check.port.is_none_or(|port| vip.ports.contains(port));
-        let all = service.vips.iter().filter(asked);
+        let all = asked_vips(&service.vips, check);
         let mut all = all.flat_map(|vip| self.parts(*vip, check.port)).take(TRIES);
         Some(all.find(is_ours).ok_or_else(|| {
             let other = self.owner(protocol, first).unwrap_or_default();

@@ -241,9 +241,14 @@ pub fn check_vip(mode: Mode, vips: &[Vip], check: &CheckSpec) -> Option<SocketAd
 
 /// The first VIP that a probe of this kind, to the port that it names, can be sent to.
 pub(super) fn asked_vip<'a>(vips: &'a [Vip], check: &CheckSpec) -> Option<&'a Vip> {
-    let protocol = asked_protocol(&check.kind)?;
-    let mut vips = vips.iter().filter(|vip| vip.protocol == protocol);
-    vips.find(|vip| check.port.is_none_or(|port| vip.ports.contains(port)))
+    asked_vips(vips, check).next()
+}
+
+/// All such VIPs.
+pub(super) fn asked_vips<'a>(vips: &'a [Vip], check: &CheckSpec) -> impl Iterator<Item = &'a Vip> {
+    let (protocol, port) = (asked_protocol(&check.kind), check.port);
+    vips.iter()
+        .filter(move |vip| Some(vip.protocol) == protocol && port.is_none_or(|port| vip.ports.contains(port)))
 }
 
 /// By what a probe of this kind asks a VIP, if it can.
