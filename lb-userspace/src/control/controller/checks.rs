@@ -75,10 +75,7 @@ impl<D: Datapath> Controller<D> {
     pub fn observe(&mut self, observation: &Observation<CheckKey>) -> Result<()> {
         self.note(&self.of_now(observation));
         self.hear();
-        match self.due {
-            Some(_) => self.reconcile(),
-            None => Ok(()),
-        }
+        self.fill_tables()
     }
 
     /// The same as a result of the check that runs now.
@@ -123,6 +120,17 @@ impl<D: Datapath> Controller<D> {
             return self.reconcile();
         }
         Ok(())
+    }
+
+    /// Makes tables follow words now, for whoever is about to be told of both: who is said to be up has slots.
+    ///
+    /// # Errors
+    /// When the data plane cannot be written.
+    pub fn fill_tables(&mut self) -> Result<()> {
+        match self.due {
+            Some(_) => self.reconcile(),
+            None => Ok(()),
+        }
     }
 
     /// Takes in what time alone has changed of a backend.

@@ -84,3 +84,24 @@ async fn a_status_is_answered_when_the_interfaces_have_been_looked_at() {
     let told = asked(&mut controller, vec![Ask::Status, Ask::Checks]).await;
     assert!(matches!(told[0], Told::Status(_)), "{told:?}");
 }
+
+#[tokio::test]
+async fn an_answer_tells_what_holds_for_the_next_packet() {
+    let rig = Rig::new();
+    let (mut controller, waiting) =
+        rig.start_hearing(MemoryDatapath::default(), &[checked(service("web", 1, 5))]);
+    // While most are down, those that are up share the table alone.
+    for (id, owning) in [(1, 1), (2, 2), (3, 5)] {
+        for _ in 0..2 {
+            let passed = controller.of_now(&seen((id, 1), true));
+            waiting.send(passed, false).await.unwrap();
+        }
+        let told = asked(&mut controller, vec![Ask::Slots("web".into())]).await;
+        let Told::Slots(slots) = &told[0] else {
+            panic!("{told:?}");
+        };
+        let owners = slots.shares.iter().filter(|share| share.slots > 0).count();
+        assert_eq!(owners, owning, "{slots:?}");
+        assert_eq!(word(&controller, id).state(), BackendState::Up);
+    }
+}
