@@ -242,7 +242,7 @@ pub fn kept_beyond_first(stage: &Stage) -> u32 {
 #[inline(always)]
 fn written_beyond_first(stage: &Stage) -> u32 {
     match stage.egress.hop.vlans.count {
-        Vlans::KEEP => beyond_first(stage.packet.vlans.count),
+        Vlans::KEEP => kept_beyond_first(stage),
         count => beyond_first(count),
     }
 }

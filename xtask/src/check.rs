@@ -31,11 +31,13 @@ pub fn run() -> Result<()> {
         clippy(&["lb-userspace"], &[]).env(NO_PROGRAM.0, NO_PROGRAM.1),
     )?;
     // By itself: built together with the agent it would get the agent's features of the crates they share. For this host, as
-    // far as the lints go: without a standard library nothing can unwind.
+    // far as the lints go: without a standard library nothing can unwind. And in a place of its own, as build scripts of crates that
+    // all share run again when that variable changes, and the labs would be built anew.
     stage(
         "lint of the BPF programs",
         clippy(&["lb-ebpf"], &["--config", "profile.release.panic=\"abort\""])
-            .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp,xlb_decap"),
+            .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,xlb_xdp,xlb_decap")
+            .env("CARGO_TARGET_DIR", workspace::target_dir().join("bpf-lint")),
     )?;
     // For those who work on it: nobody else uses these crates.
     let mut doc = cargo(&[

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use anyhow::Result;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::Request;
 use crate::netlink::{Link, Links};
@@ -14,7 +14,8 @@ const ROOM: usize = 16;
 
 /// Has interfaces looked at.
 pub struct Lookout {
-    links: Option<Arc<Links>>,
+    /// On one netlink socket the kernel lists one thing at a time, and refuses a second (`EBUSY`).
+    links: Option<Arc<Mutex<Links>>>,
     seen: mpsc::Sender<Sight>,
 }
 
@@ -32,7 +33,7 @@ impl Lookout {
         let links = Links::connect()
             .inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
             .ok()
-            .map(Arc::new);
+            .map(|links| Arc::new(Mutex::new(links)));
         let (seen, sights) = mpsc::channel(ROOM);
         (Self { links, seen }, sights)
     }
@@ -47,6 +48,7 @@ impl Lookout {
                 request,
             };
             if let Some(links) = links {
+                let links = links.lock().await;
                 sight.links = shown(links.all().await);
                 sight.addresses = shown(links.addresses().await);
             }
@@ -59,4 +61,19 @@ impl Lookout {
 fn shown<T>(seen: Result<T>) -> Option<T> {
     seen.inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn looks_do_not_meet() {
+        let (lookout, mut sights) = Lookout::new();
+        (0..ROOM).for_each(|_| lookout.look(None));
+        for _ in 0..ROOM {
+            let sight = sights.recv().await.unwrap();
+            assert!(sight.links.is_some() && sight.addresses.is_some());
+        }
+    }
 }

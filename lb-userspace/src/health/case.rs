@@ -89,8 +89,9 @@ impl Case {
             self.take(wish);
         }
         let said = |case: &Self| {
-            let last = case.checks.get(check).and_then(Monitor::last);
-            last.map(Last::said).unwrap_or_default()
+            let heard = case.checks.get(check).and_then(Monitor::last);
+            let heard = heard.filter(|last| case.is_borne_out_by(last));
+            heard.map(Last::said).or_else(|| case.grounds()).unwrap_or_default()
         };
         self.settle(said, now)
     }
@@ -179,14 +180,25 @@ impl Case {
         }
     }
 
-    /// The checks that say something of the backend: an agent that does not answer leaves all as it is (HAProxy), unless there is
-    /// nobody else to ask.
+    /// The checks that say something of the backend: an agent tells what it wishes, and neither that it answers nor that it does not
+    /// says more (HAProxy), unless there is nobody else to ask.
     fn counted(&self) -> impl Iterator<Item = &Monitor> {
         let are_others = self.checks.iter().any(|check| !check.is_agent());
-        let is_mute = |check: &Monitor| check.is_agent() && check.health() == Health::Down;
         self.checks
             .iter()
-            .filter(move |check| !(are_others && is_mute(check)))
+            .filter(move |check| !(are_others && check.is_agent()))
+    }
+
+    /// Whether a result is of the kind that the state is by.
+    fn is_borne_out_by(&self, last: &Last) -> bool {
+        last.passed == (self.health == Health::Up)
+    }
+
+    /// What the state is by: the newest result that bears it out.
+    fn grounds(&self) -> Option<String> {
+        let lasts = self.counted().filter_map(Monitor::last);
+        let grounds = lasts.filter(|last| self.is_borne_out_by(last));
+        grounds.max_by_key(|last| last.at).map(Last::said)
     }
 
     #[must_use]
@@ -242,10 +254,10 @@ impl Case {
         self.changed
     }
 
-    /// The newest result of all, in a line; a failure comes before passes where there is one.
+    /// The newest result of those that count, in a line; a failure comes before passes where there is one.
     #[must_use]
     pub fn last_result(&self) -> Option<String> {
-        let lasts = || self.checks.iter().filter_map(Monitor::last);
+        let lasts = || self.counted().filter_map(Monitor::last);
         let failed = lasts().filter(|last| !last.passed).max_by_key(|last| last.at);
         let newest = || lasts().max_by_key(|last| last.at);
         failed.or_else(newest).map(Last::said)

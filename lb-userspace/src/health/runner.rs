@@ -117,7 +117,7 @@ impl Drop for Handle {
 ///
 /// The first probe starts within 100 ms (or the interval, if that is shorter), at a moment that depends on the key, so
 /// that a thousand backends do not all fire at once; the second one after a part of the interval that depends on it too, so that probes
-/// then are spread over the whole of it; further ones follow at the interval from start to start, a probe that takes the whole interval
+/// then are spread over the whole of it, and so after a standstill of this host; further ones follow at the interval from start to start, a probe that takes the whole interval
 /// being followed by the next one at once.
 pub fn spawn<K>(job: Job<K>, tx: Sender<K>) -> Handle
 where
@@ -150,7 +150,7 @@ struct Runner<K> {
     draw: u64,
     /// Pauses so far.
     number: u64,
-    /// The first pause of a whole interval, which is a shorter one, is over.
+    /// The first pause of a whole interval, which is a shorter one, is over; the first of all, or after a standstill.
     is_spread: bool,
     /// Silences in a row that were this host's own.
     excused: u32,
@@ -393,6 +393,10 @@ impl<K: Clone> Runner<K> {
             next = start + self.pause().max(AT_ONCE);
         }
         self.paused();
+        if next.elapsed() > SPREAD {
+            // This host has stood still, and all probes that came due meanwhile are made at this moment: not so for ever.
+            self.is_spread = false;
+        }
     }
 
     /// From one probe to the next, as things are now.

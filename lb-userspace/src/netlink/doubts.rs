@@ -6,7 +6,8 @@
 //!
 //! Which neighbours are routers only the whole routing table says, a million routes on some hosts. So whatever neighbour the kernel is
 //! not sure of has its turn, some at a time. One that answers no more is asked for by broadcast once, for it may have another
-//! address by now, and is then the kernel's to forget.
+//! address by now, and is then the kernel's to forget. It may have forgotten it before we look: with `gc_thresh1` neighbours and more, in
+//! all network namespaces together, it does so every quarter of a minute with all that have failed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +37,8 @@ pub struct Doubts {
     last: Option<NeighbourKey>,
     /// Those that the kernel knew an address of, until they have been asked for by broadcast.
     seen: BTreeSet<NeighbourKey>,
+    /// Those of them that have been asked for at that address, until they have answered.
+    tried: BTreeSet<NeighbourKey>,
 }
 
 impl Doubts {
@@ -51,19 +54,27 @@ impl Doubts {
             return Vec::new();
         }
         self.due = Some(now + PERIOD);
-        self.see(neighbours);
+        self.see(links, neighbours);
         let turn = in_turn(self.doubted(links, neighbours, just_asked), self.last);
         self.last = turn.last().copied().or(self.last);
         for key in &turn {
-            if neighbours.get(key) == Some(&Neighbour::Failed) {
+            if matches!(neighbours.get(key), Some(Neighbour::Known { .. })) {
+                self.tried.insert(*key);
+            } else {
+                self.tried.remove(key);
                 self.seen.remove(key);
             }
         }
         turn
     }
 
-    fn see(&mut self, neighbours: &BTreeMap<NeighbourKey, Neighbour>) {
-        self.seen.retain(|key| neighbours.contains_key(key));
+    fn see(&mut self, links: &BTreeMap<u32, Link>, neighbours: &BTreeMap<NeighbourKey, Neighbour>) {
+        let has_answered =
+            |key: &NeighbourKey| matches!(neighbours.get(key), Some(Neighbour::Known { fresh: true, .. }));
+        self.tried
+            .retain(|key| links.contains_key(&key.0) && !has_answered(key));
+        self.seen
+            .retain(|key| neighbours.contains_key(key) || self.tried.contains(key));
         let known = neighbours
             .iter()
             .filter(|(_, neighbour)| matches!(neighbour, Neighbour::Known { .. }));
@@ -81,12 +92,18 @@ impl Doubts {
             Neighbour::Failed => self.seen.contains(key),
             Neighbour::Asked => false,
         };
-        let doubted = neighbours.iter().filter(|(key, neighbour)| {
-            is_doubted(key, neighbour)
-                && !just_asked.contains(key)
-                && links.get(&key.0).is_some_and(|link| takes_answers(link, links))
-        });
-        doubted.map(|(key, _)| *key).collect()
+        let doubted = neighbours
+            .iter()
+            .filter(|(key, neighbour)| is_doubted(key, neighbour))
+            .map(|(key, _)| *key);
+        let forgotten = self.tried.iter().filter(|key| !neighbours.contains_key(key));
+        let doubted: BTreeSet<_> = doubted
+            .chain(forgotten.copied())
+            .filter(|key| {
+                !just_asked.contains(key) && links.get(&key.0).is_some_and(|link| takes_answers(link, links))
+            })
+            .collect();
+        doubted.into_iter().collect()
     }
 }
 
@@ -267,5 +284,23 @@ mod tests {
         turns.neighbours.clear();
         turns.next();
         assert!(turns.doubts.seen.is_empty(), "one that is gone is forgotten");
+    }
+
+    #[test]
+    fn one_that_the_kernel_forgets_when_it_does_not_answer_is_asked_for_once() {
+        let router = on(2, 1);
+        let mut turns = Turns::of([(router, STALE)]);
+        assert_eq!(turns.next(), [router]);
+        turns.neighbours.clear();
+        assert_eq!(turns.next(), [router]);
+        assert!(turns.next().is_empty());
+        // One that has answered since, and that nobody uses, is the kernel's to forget.
+        turns.neighbours.insert(router, STALE);
+        assert_eq!(turns.next(), [router]);
+        turns.neighbours.insert(router, FRESH);
+        assert!(turns.next().is_empty());
+        turns.neighbours.clear();
+        assert!(turns.next().is_empty());
+        assert!(turns.doubts.seen.is_empty() && turns.doubts.tried.is_empty());
     }
 }

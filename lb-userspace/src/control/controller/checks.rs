@@ -239,32 +239,21 @@ impl<D: Datapath> Controller<D> {
         let Some(watched) = self.watched.get(&key) else {
             return;
         };
-        let Who { service, backend } = &watched.who;
         let untold = &mut self.untold;
-        let mut tell = |level, said: &str, event, reason: &str| {
-            let news = News {
-                event,
-                service: Some(service),
-                backend: Some(backend),
-                check: result.map(|(kind, _)| kind),
-                reason: reason.to_owned(),
-            };
-            untold.add(
-                level,
-                format!("backend {service}/{backend} is {said} {reason}"),
-                &news,
-            );
+        let mut tell = |level, news, reason: &str| {
+            let check = result.map(|(kind, _)| kind);
+            untold.of_backend(level, &watched.who, news, check, reason.to_owned());
         };
         let reason = turn.reason.as_str();
         match turn.health {
-            Health::Up => tell(Level::Info, "up:", What::Up, reason),
-            Health::Down => tell(Level::Warn, "down:", What::Down, reason),
-            Health::Checking => tell(Level::Info, "checking:", What::Checking, reason),
+            Health::Up => tell(Level::Info, (What::Up, "is up:"), reason),
+            Health::Down => tell(Level::Warn, (What::Down, "is down:"), reason),
+            Health::Checking => tell(Level::Info, (What::Checking, "is checking:"), reason),
         }
         if let Some((hold, failures)) = turn.held {
             let hold = humantime::format_duration(hold);
             let reason = format!("for {hold} at least: it has failed {failures} times within a short while");
-            tell(Level::Warn, "held down", What::Held, &reason);
+            tell(Level::Warn, (What::Held, "is held down"), &reason);
         }
         self.doubt(watched.place.0);
     }
@@ -308,20 +297,13 @@ impl<D: Datapath> Controller<D> {
         let Some(watched) = self.watched.get(&key) else {
             return;
         };
-        let Who { service, backend } = &watched.who;
         let wish = match watched.case.wish() {
             wish if *wish == Wish::default() => NO_WISH.to_owned(),
             wish => wish.to_string(),
         };
-        let line = format!("backend {service}/{backend} wishes {wish}");
-        let news = News {
-            event: What::Wish,
-            service: Some(service),
-            backend: Some(backend),
-            check: Some("agent"),
-            reason: wish,
-        };
-        self.untold.add(Level::Info, line, &news);
+        let news = (What::Wish, "wishes");
+        self.untold
+            .of_backend(Level::Info, &watched.who, news, Some("agent"), wish);
         self.wait_for_tables();
     }
 

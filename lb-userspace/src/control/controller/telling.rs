@@ -11,6 +11,7 @@ use crate::{
         precedence::give_way_for,
     },
     datapath::Datapath,
+    health::Who,
 };
 
 /// How long one takes to tell: most of that is the line of the log.
@@ -47,6 +48,27 @@ impl Untold {
             check: owned(news.check),
             reason: news.reason.clone(),
         });
+    }
+
+    /// Takes in what has happened to a backend, by which type of check: its line says so before the reason.
+    pub(super) fn of_backend(
+        &mut self,
+        level: Level,
+        who: &Who,
+        (event, said): (What, &str),
+        check: Option<&str>,
+        reason: String,
+    ) {
+        let Who { service, backend } = who;
+        let line = format!("backend {service}/{backend} {said} {reason}");
+        let news = News {
+            event,
+            service: Some(service),
+            backend: Some(backend),
+            check,
+            reason,
+        };
+        self.add(level, line, &news);
     }
 
     fn tell(&mut self, journal: &Journal) {

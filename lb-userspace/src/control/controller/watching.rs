@@ -9,10 +9,7 @@ use log::Level;
 use super::{CheckKey, Controller, aim::Aim};
 use crate::{
     config::{BackendSpec, CheckSpec, HealthSpec, Listeners, ServiceSpec},
-    control::{
-        clock,
-        events::{News, What},
-    },
+    control::{clock, events::What},
     datapath::Datapath,
     health::{self, Case, Health, Job, Turn, Who, Wish},
 };
@@ -126,23 +123,15 @@ impl<D: Datapath> Controller<D> {
 
     /// Tells of a backend that has no check any more what was known of it by those that it had.
     fn leave_alone(&mut self, one: &Watched) {
-        let Who { service, backend } = &one.who;
-        let mut tell = |event, said: &str, reason: &str| {
-            let news = News {
-                event,
-                service: Some(service),
-                backend: Some(backend),
-                check: None,
-                reason: reason.to_owned(),
-            };
-            let line = format!("backend {service}/{backend} {said} {reason}");
-            self.untold.add(Level::Info, line, &news);
+        let mut tell = |news, reason: &str| {
+            self.untold
+                .of_backend(Level::Info, &one.who, news, None, reason.to_owned());
         };
         if one.case.health() != Health::Up {
-            tell(What::Up, "is up:", "it has no check any more");
+            tell((What::Up, "is up:"), "it has no check any more");
         }
         if *one.case.wish() != Wish::default() {
-            tell(What::Wish, "wishes", NO_WISH);
+            tell((What::Wish, "wishes"), NO_WISH);
         }
     }
 

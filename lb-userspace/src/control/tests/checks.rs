@@ -321,7 +321,7 @@ async fn other_rules_count_at_once_and_are_no_failure() {
         [
             (
                 What::Up,
-                "by its checks and their rules as they are set now: closed"
+                "by its checks and their rules as they are set now: passed in 0.0 ms"
             ),
             (
                 What::Down,

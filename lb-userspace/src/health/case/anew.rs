@@ -35,9 +35,8 @@ impl Case {
             return None;
         }
         let said = |case: &Self| {
-            let last = case.last_result();
-            let last = last.map_or(String::new(), |last| format!(": {last}"));
-            format!("by its checks and their rules as they are set now{last}")
+            let grounds = case.grounds().map_or(String::new(), |grounds| format!(": {grounds}"));
+            format!("by its checks and their rules as they are set now{grounds}")
         };
         self.follow(said, now)
     }

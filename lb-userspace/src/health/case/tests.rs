@@ -191,6 +191,59 @@ fn an_agent_that_does_not_answer_counts_only_where_nobody_else_is_asked() {
 }
 
 #[test]
+fn that_an_agent_answers_says_nothing_of_the_backend_where_others_are_asked() {
+    let now = Instant::now();
+    let http = CheckSpec {
+        rise: 1,
+        fall: 1,
+        ..CheckSpec::new(CheckKind::http())
+    };
+    let agent = CheckSpec {
+        rise: 1,
+        ..CheckSpec::new(CheckKind::Agent { send: None })
+    };
+    let up = || {
+        wishes(Wish {
+            stand: Some(Stand::Up),
+            ..Wish::default()
+        })
+    };
+    for require in [Require::All, Require::Any] {
+        let rules = HealthSpec {
+            require,
+            ..HealthSpec::default()
+        };
+        let begin = || Case::new(Health::Checking, &[http.clone(), agent.clone()], rules);
+        let mut broken = begin();
+        assert_eq!(broken.observe(1, &up(), SECOND, now), None);
+        assert_eq!(health(broken.observe(0, &fail(), SECOND, now)), Some(Health::Down));
+        assert_eq!(broken.observe(1, &up(), SECOND, now), None);
+        // Nor is anybody kept waiting for its first word.
+        let mut fine = begin();
+        assert_eq!(health(fine.observe(0, &pass(), SECOND, now)), Some(Health::Up));
+        assert_eq!(fine.observe(1, &fail(), SECOND, now), None);
+        assert_eq!(fine.last_result(), Some("passed in 1000.0 ms".to_owned()));
+    }
+}
+
+#[test]
+fn a_turn_is_never_told_with_a_result_that_speaks_against_it() {
+    let now = Instant::now();
+    let any = HealthSpec {
+        require: Require::Any,
+        ..HealthSpec::default()
+    };
+    let specs = vec![CheckSpec::new(CheckKind::TCP); 2];
+    let mut case = case(Health::Down, 2, HealthSpec::default());
+    case.observe(0, &pass(), SECOND, now);
+    case.observe(1, &fail(), SECOND, now + SECOND);
+    case.check_by(&specs, &specs);
+    let turn = case.judge_by(any, now).unwrap();
+    assert_eq!(turn.health, Health::Up);
+    assert!(turn.reason.ends_with(": passed in 1000.0 ms"), "{}", turn.reason);
+}
+
+#[test]
 fn a_silence_may_be_ours_and_a_refusal_is_not() {
     let now = Instant::now();
     let mut case = case(Health::Up, 1, HealthSpec::default());

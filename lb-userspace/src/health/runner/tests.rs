@@ -215,3 +215,31 @@ async fn who_is_beyond_doubt_is_not_probed_in_a_hurry_again() {
     running.hurry(false);
     assert!(next(&mut results).await.result.is_ok());
 }
+
+#[tokio::test]
+async fn after_a_standstill_probes_are_spread_anew() {
+    let (interval, target) = (100 * SPREAD, (std::net::Ipv4Addr::LOCALHOST, 1).into());
+    let mut runner = Runner {
+        number: 1,
+        excused: 0,
+        unasked: 0,
+        told_unasked: None,
+        is_spread: true,
+        draw: draw(&1),
+        job: job(each(interval, CheckKind::TCP), target, Course::Direct),
+        tx: results::channel(1).0,
+        pace: Arc::default(),
+    };
+    let first = interval.mul_f64(share(draw(&runner.draw)));
+    for (pause, late) in [
+        (interval, Duration::ZERO),
+        (interval, 2 * SPREAD),
+        (first, Duration::ZERO),
+    ] {
+        assert_eq!(runner.pause(), pause);
+        runner
+            .wait(Instant::now().checked_sub(pause + late).unwrap())
+            .await;
+    }
+    assert_eq!(runner.pause(), interval);
+}
