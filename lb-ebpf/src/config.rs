@@ -77,9 +77,30 @@ pub fn written_timeout(state: u64) -> u64 {
     unsafe { core::ptr::read_volatile(timeout) }
 }
 
+/// One field of a setting: of a whole one, which is volatile, every word is read.
+macro_rules! field {
+    ($setting:ident: $whole:ty, $field:ident) => {{
+        let whole = (&raw const $setting).cast::<$whole>();
+        // SAFETY: the setting is nothing but this value.
+        let field = unsafe { &raw const (*whole).$field };
+        // SAFETY: as above. The loader may have changed it, so the compiler must not know it.
+        unsafe { field.read_volatile() }
+    }};
+}
+
 #[inline(always)]
-pub fn remembered() -> Remembered {
-    REMEMBERED.load()
+pub fn bucket_mask() -> u32 {
+    field!(REMEMBERED: Remembered, bucket_mask)
+}
+
+#[inline(always)]
+pub fn found_mask() -> u32 {
+    field!(REMEMBERED: Remembered, found_mask)
+}
+
+#[inline(always)]
+pub fn lines() -> u32 {
+    field!(REMEMBERED: Remembered, lines)
 }
 
 #[inline(always)]
@@ -118,9 +139,24 @@ pub fn own() -> Own {
     OWN.load()
 }
 
+/// How many hosts the network of outer sources has, as a mask; 0 without one.
 #[inline(always)]
-pub fn outer() -> Outer {
-    OUTER.load()
+pub fn outer_host_bits(is_v4: bool) -> u32 {
+    if is_v4 {
+        field!(OUTER: Outer, v4_host_bits)
+    } else {
+        field!(OUTER: Outer, v6_host_bits)
+    }
+}
+
+/// That network.
+#[inline(always)]
+pub fn outer_network(is_v4: bool) -> Addr {
+    if is_v4 {
+        field!(OUTER: Outer, v4_network)
+    } else {
+        field!(OUTER: Outer, v6_network)
+    }
 }
 
 #[inline(always)]

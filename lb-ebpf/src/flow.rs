@@ -174,8 +174,7 @@ fn write(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     // What is there is this flow's own or a dead one's; what is not must not come meanwhile by another CPU.
     let flags = if let Some(before) = held(&stage.answered_as) {
         // Whose packets would still go by its line, as this flow's.
-        let key = before.flow;
-        line::forget(pick::hash_of(frame, stage, key));
+        line::forget(pick::hash_of(frame, stage, &before.flow));
         BPF_ANY
     } else {
         BPF_NOEXIST
@@ -318,8 +317,7 @@ pub fn follow_reply(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome>
     if stage.packet.has_ports() {
         sign::of_answer(flow, stage.packet.tcp_flags);
         if step(flow, Side::Backend, stage.packet.tcp_flags) {
-            let key = stage.reply.flow;
-            line::forget(pick::hash_of(frame, stage, key));
+            line::forget(pick::hash_of_answered(frame, stage));
         }
     }
     copy::value(&mut stage.came_by, &flow.client_hop);

@@ -26,7 +26,7 @@ pub struct Place(*mut u64);
 /// The place of the line of a flow with this hash; without one, that of its two whose line is believed for less long.
 #[inline(always)]
 pub fn place(hash: u64) -> Option<Place> {
-    let [first, second] = line::places(hash, config::remembered().lines);
+    let [first, second] = line::places(hash, config::lines());
     let first = at(first)?;
     if first.load(HASH) == hash {
         return Some(first);
@@ -107,7 +107,7 @@ impl Place {
 #[inline(always)]
 pub fn forget(hash: u64) {
     // Two CPUs may have written one each.
-    for index in line::places(hash, config::remembered().lines) {
+    for index in line::places(hash, config::lines()) {
         if let Some(place) = at(index)
             && place.load(HASH) == hash
         {

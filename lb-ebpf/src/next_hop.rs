@@ -20,6 +20,7 @@ use lb_common::{
 
 use crate::{
     board, copy,
+    forward::{longest, longest_by},
     frame::{Frame, Macs},
     parse::{Packet, eth},
     stage::{Stage, stages},
@@ -86,13 +87,20 @@ fn find_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     if stage.leaves_as.source.is_v4() != stage.leaves_as.destination.is_v4() {
         return Err(Outcome::NoRoute);
     }
-    ask(frame, stage).map_err(|outcome| {
-        if is_unknown(outcome) {
-            Outcome::NoRoute
-        } else {
-            outcome
+    match ask(frame, stage) {
+        Ok(()) => {
+            // The lookup has looked at the packet without what its mode puts before it. It says the route's MTU (since Linux 5.12).
+            // SAFETY: any bits are an integer.
+            stage.egress.mtu = u32::from(unsafe { stage.query.__bindgen_anon_1.mtu_result });
+            Ok(())
         }
-    })
+        Err(Outcome::TooBig) => {
+            stage.fits = longest_by(stage, stage.fits)?;
+            Err(Outcome::TooBig)
+        }
+        Err(outcome) if is_unknown(outcome) => Err(Outcome::NoRoute),
+        Err(outcome) => Err(outcome),
+    }
 }
 
 /// Finds the way to a client, of a packet with `stage.leaves_as`: the kernel's route, or, where that has no answer, the way that
@@ -268,8 +276,10 @@ fn fits(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         )
     };
     if answer as u32 == BPF_MTU_CHK_RET_FRAG_NEEDED {
-        stage.fits = len.saturating_sub(more);
-        return Err(Outcome::TooBig);
+        stage.fits = longest(len, more, stage.packet.is_v4());
+        if u32::from(stage.packet.ip_len) > stage.fits {
+            return Err(Outcome::TooBig);
+        }
     }
     Ok(())
 }

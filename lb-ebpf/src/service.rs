@@ -80,7 +80,7 @@ impl Destination {
         // Of ports and protocols a few are used together: they are spread by another odd constant.
         let ports = (self.rest as u32).wrapping_mul(0x9e37_79b1) >> 16;
         let of_vip = (spread(&self.vip) >> 48) as u32;
-        let found = FOUND.get_ptr_mut((of_vip ^ ports) & config::remembered().found_mask)?;
+        let found = FOUND.get_ptr_mut((of_vip ^ ports) & config::found_mask())?;
         // SAFETY: this CPU's own, and no other reference to it is alive; XDP runs to completion on one CPU.
         Some(unsafe { &mut *found })
     }

@@ -103,7 +103,7 @@ pub fn take_over(stage: &Stage, new: Entry, what: WrittenFor) -> bool {
 
 #[inline(always)]
 fn index(hash: u64) -> u32 {
-    written::bucket(hash, config::remembered().bucket_mask)
+    written::bucket(hash, config::bucket_mask())
 }
 
 #[inline(always)]

@@ -31,21 +31,25 @@ const IPV6_MIN: u32 = 1280;
 /// [`Outcome::TooBig`], with what would fit in `stage.fits`.
 #[inline(always)]
 pub fn check_fits(stage: &mut Stage) -> Result<(), Outcome> {
-    let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
-    let of_way = stage
-        .egress
-        .mtu
-        .saturating_sub(next_hop::kept_beyond_first(stage));
-    let mtu = mtu(of_way, &stage.service);
-    if mtu == 0 {
-        return Ok(());
-    }
-    let overhead = mode.overhead(stage.chosen.backend.addr.is_v4());
-    stage.fits = longest(mtu, overhead, stage.packet.is_v4());
-    if u32::from(stage.packet.ip_len) > stage.fits {
+    let kept = next_hop::kept_beyond_first(stage);
+    let fits = longest_by(stage, stage.egress.mtu.saturating_sub(kept))?;
+    stage.fits = fits;
+    if fits != 0 && u32::from(stage.packet.ip_len) > fits {
         return Err(Outcome::TooBig);
     }
     Ok(())
+}
+
+/// The longest packet that is let through to the backend by a way that takes so many bytes; 0 where no length is known.
+#[inline(always)]
+pub fn longest_by(stage: &Stage, of_way: u32) -> Result<u32, Outcome> {
+    let mode = ForwardMode::from_wire(stage.mode).ok_or(Outcome::BadConfig)?;
+    let mtu = mtu(of_way, &stage.service);
+    if mtu == 0 {
+        return Ok(0);
+    }
+    let overhead = mode.overhead(stage.chosen.backend.addr.is_v4());
+    Ok(longest(mtu, overhead, stage.packet.is_v4()))
 }
 
 /// The longest packet that may be sent to a service's backend by a way that takes so many bytes; 0 where no length is known.

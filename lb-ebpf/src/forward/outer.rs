@@ -81,14 +81,9 @@ pub fn write(frame: &mut Frame, stage: &mut Stage, protocol: u8, more: u16) -> R
 /// The network that outer sources are spread over, else our address on the way; none where that is of the other family.
 #[inline(always)]
 pub fn source(egress: &Egress, is_v4: bool, hash: u64) -> Option<Addr> {
-    let spread = config::outer();
-    let (network, host_bits) = if is_v4 {
-        (spread.v4_network, spread.v4_host_bits)
-    } else {
-        (spread.v6_network, spread.v6_host_bits)
-    };
+    let host_bits = config::outer_host_bits(is_v4);
     if host_bits != 0 {
-        let [a, b, c, d] = network.words();
+        let [a, b, c, d] = config::outer_network(is_v4).words();
         return Some(Addr::from_words([a, b, c, d | (hash >> 32) as u32 & host_bits]));
     }
     let own = egress.source;

@@ -22,7 +22,8 @@ pub fn ether_type(frame: &Frame, vlans: &mut Vlans) -> Result<u16, Outcome> {
         return Err(Outcome::NotIp);
     }
     let mut kind = type_at(frame, size_of::<Macs>())?;
-    vlans.count = 0;
+    // Also those that it does not have, as two of them are compared.
+    (vlans.count, vlans.tags) = (0, [0; 2]);
     if !TAG_PROTOCOLS.contains(&kind) {
         return Ok(kind);
     }

@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    admit, backend, config, flow,
+    admit, backend, config, copy, flow,
     frame::Frame,
     loads,
     parse::Packet,
@@ -35,10 +35,11 @@ stages! {
 /// What the packet tells of its flow's age. Where flows go by addresses alone, a SYN begins a connection, but no flow.
 #[inline(always)]
 pub fn opens(service: &Service, packet: &Packet) -> Opens {
-    if packet.flow.protocol != Protocol::Tcp.number() || !packet.has_ports() {
+    if packet.flow.protocol != Protocol::Tcp.number() {
         return Opens::Unknown;
     }
-    if packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN {
+    // Nothing but its first fragment has the flags of a segment, and a SYN comes in one piece.
+    if !packet.has_ports() || packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN {
         return Opens::Later;
     }
     if service.flags & service_flags::BY_ADDRESSES == 0 {
@@ -85,14 +86,26 @@ fn hash(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
 /// The hash of all five parts of the packet's flow.
 #[inline(always)]
 pub fn hash_of_flow(frame: &mut Frame, stage: &mut Stage) -> u64 {
-    let key = stage.packet.flow;
-    hash_of(frame, stage, key)
+    copy::value(&mut stage.key, &stage.packet.flow);
+    hash_of_key(frame, stage)
 }
 
 /// The same of another flow.
 #[inline(always)]
-pub fn hash_of(frame: &mut Frame, stage: &mut Stage, key: FlowKey) -> u64 {
-    stage.key = key;
+pub fn hash_of(frame: &mut Frame, stage: &mut Stage, key: &FlowKey) -> u64 {
+    copy::value(&mut stage.key, key);
+    hash_of_key(frame, stage)
+}
+
+/// The same of `stage.reply`'s flow.
+#[inline(always)]
+pub fn hash_of_answered(frame: &mut Frame, stage: &mut Stage) -> u64 {
+    copy::value(&mut stage.key, &stage.reply.flow);
+    hash_of_key(frame, stage)
+}
+
+#[inline(always)]
+fn hash_of_key(frame: &mut Frame, stage: &mut Stage) -> u64 {
     // It always is.
     let _made = of_part(frame, stage);
     stage.key_hash
@@ -164,8 +177,10 @@ fn unsettled(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
     if is_new {
         admit::new_flow(frame, stage)?;
     }
-    stage.is_new = u8::from(is_new);
     choose::backend(frame, stage)?;
+    // Of a datagram whose flow is not written down nobody knows whether it is the first.
+    let is_remembered = is_known || pick::is_written(&stage.service, stage.slot, stage.chosen.id);
+    stage.is_new = u8::from(opens == Opens::First || is_new && is_remembered);
     if !write(frame, stage, opens, is_known) {
         go_home(stage);
     }

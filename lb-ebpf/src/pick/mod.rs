@@ -6,7 +6,7 @@ mod pool;
 mod quic;
 
 pub use choose::Walk;
-pub use home::{hash_of, hash_of_flow};
+pub use home::{hash_of, hash_of_answered, hash_of_flow};
 
 use lb_common::{limits, outcome::Outcome, pick::Opens};
 

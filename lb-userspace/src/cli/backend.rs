@@ -23,7 +23,7 @@ pub enum BackendCommand {
     /// Change settings of a backend
     #[command(after_help = "Example:\n  xlb backend set web/b3 --max-connections 500 --priority 1")]
     Set(BackendSet),
-    /// Remove a backend at once; its flows end
+    /// Remove a backend; flows that it has may go on for the service's drain timeout ('maintenance' before that ends them)
     Rm {
         /// Service and name of the backend
         #[arg(value_name = "SERVICE/NAME")]

@@ -91,7 +91,10 @@ impl Case {
         let said = |case: &Self| {
             let heard = case.checks.get(check).and_then(Monitor::last);
             let heard = heard.filter(|last| case.is_borne_out_by(last));
-            heard.map(Last::said).or_else(|| case.grounds()).unwrap_or_default()
+            heard
+                .map(Last::said)
+                .or_else(|| case.grounds())
+                .unwrap_or_default()
         };
         self.settle(said, now)
     }

@@ -17,8 +17,9 @@ use crate::{
     model::{DROP, PASS, REDIRECT, TX},
     rig::{Rig, Verdict},
     table::expect,
-    wire::{Frame, Mac, SYN, error, frame::CLIENT_MAC, icmp, read, tcp, udp},
+    wire::{Frame, Mac, SYN, error, frame::CLIENT_MAC, icmp, protocol, read, tcp, udp},
     world::{
+        Net, World,
         lanes::{Lane, UDP_PORT},
         standard::{self, special},
     },
@@ -31,7 +32,11 @@ const ROUTE_MTU: u32 = 1400;
 
 /// The host that the rig has made, with a cable to a neighbour that everybody is behind.
 fn rig() -> Result<Rig> {
-    let rig = Rig::new(standard::world())?;
+    rig_of(standard::world())
+}
+
+fn rig_of(world: World) -> Result<Rig> {
+    let rig = Rig::new(world)?;
     for line in [
         "link add up0 address 02:00:63:00:00:01 type veth peer name up1",
         "link set lo up",
@@ -277,6 +282,51 @@ fn a_packet_that_the_route_to_its_backend_does_not_take_is_answered() -> Result<
         assert_eq!((got.action, got.outcome), (TX, Outcome::TooBigAnswered));
         assert_eq!(read::frame(&got.frame), Ok(answer));
         let got = rig.run(&long.payload(&vec![7; fits]).bytes())?;
+        assert_eq!((got.action, got.outcome), (REDIRECT, Outcome::Forwarded));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tunnel_by_the_kernels_route_leaves_room_for_its_header() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut world = standard::world();
+    world.tunnel_sources = vec![
+        Net {
+            base: "10.97.0.0".parse()?,
+            len: 16,
+        },
+        Net {
+            base: "fd97::".parse()?,
+            len: 96,
+        },
+    ];
+    let mut rig = rig_of(world)?;
+    ip("route add 10.20.106.0/24 via 10.99.0.2 mtu lock 1400")?;
+    ip("-6 route add fd00:20:6a::/48 via fd99::2 mtu lock 1400")?;
+    for v4 in [true, false] {
+        let vip = standard::vip(v4, special::LOST);
+        let id = rig
+            .world
+            .vip_of(vip)
+            .and_then(|at| rig.world.service_of(at, protocol::TCP, 81));
+        let mut entry = rig.entry(id.context("no service")?);
+        entry.mode = ForwardMode::Ipip.wire();
+        rig.put_entry(&entry)?;
+        let empty = tcp((standard::client(v4, 7), 4000), (vip, 81), SYN).payload(b"");
+        let header = if v4 { 20 } else { 40 };
+        let fits = (ROUTE_MTU - header) as usize - empty.ip.len();
+        // What the route takes without another header, and what it does not take at all.
+        for more in [1, header as usize, header as usize + 1] {
+            let long = empty.clone().payload(&vec![7; fits + more]);
+            let got = rig.run(&long.bytes())?;
+            let answer = expect::error_about(&long, vip, &icmp::TOO_BIG, ROUTE_MTU - header);
+            assert_eq!((got.action, got.outcome), (TX, Outcome::TooBigAnswered));
+            assert_eq!(read::frame(&got.frame), Ok(answer));
+        }
+        let got = rig.run(&empty.payload(&vec![7; fits]).bytes())?;
         assert_eq!((got.action, got.outcome), (REDIRECT, Outcome::Forwarded));
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{CheckKey, Controller, doubt::look};
 use crate::{
-    control::{clock, footing::Footing},
+    control::{clock, footing::Footing, ids::Granted},
     datapath::Datapath,
 };
 
@@ -48,9 +48,10 @@ impl<D: Datapath> Controller<D> {
     }
 
     /// Lets backends of a service up while nobody else is: whoever may fail again is better than nobody. The first is the one whose
-    /// time is over first.
+    /// time is over first. Who would not serve even then stays held.
     pub(super) fn release(&mut self, service: usize) {
         let mut waiting = self.waiting.of(service);
+        waiting.retain(|key| self.would_help(*key));
         if waiting.is_empty() {
             return;
         }
@@ -63,6 +64,17 @@ impl<D: Datapath> Controller<D> {
             }
             self.let_up(key, now);
         }
+    }
+
+    fn would_help(&self, key: CheckKey) -> bool {
+        self.place(key).is_some_and(|(at, place)| {
+            let service = &self.served.services[at];
+            let granted = Granted {
+                id: key.0,
+                generation: key.1,
+            };
+            self.would_serve(service, &service.backends[place], granted)
+        })
     }
 
     fn let_up(&mut self, key: CheckKey, now: Instant) {

@@ -42,10 +42,25 @@ impl<D: Datapath> Controller<D> {
         backend: &BackendSpec,
         granted: Granted,
     ) -> BackendState {
+        self.state_by(self.believed(service, granted), service, backend, granted)
+    }
+
+    /// Whether a backend would take new flows if its checks had it up.
+    pub(super) fn would_serve(&self, service: &ServiceSpec, backend: &BackendSpec, granted: Granted) -> bool {
+        self.state_by(Some(Health::Up), service, backend, granted) == BackendState::Up
+    }
+
+    fn state_by(
+        &self,
+        health: Option<Health>,
+        service: &ServiceSpec,
+        backend: &BackendSpec,
+        granted: Granted,
+    ) -> BackendState {
         let key = (granted.id, granted.generation);
         let why_not = self.hops.why_not(backend.address, service.mode.forward());
         let sight = Sight {
-            health: self.believed(service, granted),
+            health,
             is_reachable: why_not.is_none(),
             is_drained: self.drains.is_over(key, service.drain_timeout, self.decided),
         };

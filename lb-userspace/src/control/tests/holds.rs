@@ -111,3 +111,25 @@ async fn a_held_backend_is_let_up_when_the_others_are_drained() {
     controller.change(drain("b2")).unwrap();
     assert_eq!(states(&controller), [BackendState::Up, BackendState::Drain]);
 }
+
+#[tokio::test]
+async fn who_would_not_serve_is_not_let_up() {
+    let rig = Rig::new();
+    let mut controller = rig.start(MemoryDatapath::default(), &[hasty(2)]);
+    controller.observe(&seen((2, 1), true)).unwrap();
+    flap(&mut controller, (1, 1));
+    let by = |backend: &str, admin| Change::SetBackend {
+        service: "web".into(),
+        backend: backend.into(),
+        set: BackendChange {
+            admin: Some(admin),
+            ..BackendChange::default()
+        },
+    };
+    controller.change(by("b1", Admin::Maintenance)).unwrap();
+    controller.change(drain("b2")).unwrap();
+    assert!(controller.checks(Instant::now())[0].held_seconds.is_some());
+    // Now it would.
+    controller.change(by("b1", Admin::Ready)).unwrap();
+    assert_eq!(states(&controller), [BackendState::Up, BackendState::Drain]);
+}

@@ -35,7 +35,9 @@ impl Case {
             return None;
         }
         let said = |case: &Self| {
-            let grounds = case.grounds().map_or(String::new(), |grounds| format!(": {grounds}"));
+            let grounds = case
+                .grounds()
+                .map_or(String::new(), |grounds| format!(": {grounds}"));
             format!("by its checks and their rules as they are set now{grounds}")
         };
         self.follow(said, now)

@@ -216,7 +216,10 @@ fn that_an_agent_answers_says_nothing_of_the_backend_where_others_are_asked() {
         let begin = || Case::new(Health::Checking, &[http.clone(), agent.clone()], rules);
         let mut broken = begin();
         assert_eq!(broken.observe(1, &up(), SECOND, now), None);
-        assert_eq!(health(broken.observe(0, &fail(), SECOND, now)), Some(Health::Down));
+        assert_eq!(
+            health(broken.observe(0, &fail(), SECOND, now)),
+            Some(Health::Down)
+        );
         assert_eq!(broken.observe(1, &up(), SECOND, now), None);
         // Nor is anybody kept waiting for its first word.
         let mut fine = begin();

@@ -83,9 +83,9 @@ impl Model {
     }
 
     pub(super) fn opens(&self, packet: &Packet, service: u32, key: &Key) -> Opens {
-        if key.protocol != protocol::TCP || packet.is_later_piece() {
+        if key.protocol != protocol::TCP {
             Opens::Datagram
-        } else if packet.flags() & (SYN_ACK | RST) != SYN {
+        } else if packet.is_later_piece() || packet.flags() & (SYN_ACK | RST) != SYN {
             Opens::Later
         } else if self.world.service(service).by_addresses {
             // A connection begins, but the flow is all that is between the two addresses.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lb_common::{
-    backend::BackendState,
+    backend::{BackendState, BackendWord},
     slot::{Slot, SlotBits},
 };
 use xlb::{config::Algorithm, datapath::Datapath as _};
@@ -199,6 +199,19 @@ fn a_settled_slot_counts_flows_by_their_syns() -> Result<()> {
     scene.slots(&exchange(20), passed, passed)?;
     scene.datagram(20)?;
     scene.datagram(20)?;
+    assert_eq!(opened(&scene)?, 11);
+    // Nor are those of an owner that has been down, or of a slot on which flows may be written down.
+    for (port, slot) in [
+        (21, Slot::settled(1, SlotBits::MIN)),
+        (22, passed.without_previous()),
+    ] {
+        scene.slots(&exchange(port), slot, slot)?;
+        scene
+            .rig
+            .set_word(1, BackendWord::new(BackendState::Up, 1, 1).scattered(true));
+        scene.datagram(port)?;
+        scene.datagram(port)?;
+    }
     assert_eq!(opened(&scene)?, 11);
     Ok(())
 }

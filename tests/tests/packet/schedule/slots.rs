@@ -226,6 +226,25 @@ fn a_flow_that_is_not_written_down_is_where_its_slot_says() -> Result<()> {
     })
 }
 
+/// What has no ports is a later packet of its flow all the same, also where datagrams move.
+#[test]
+fn a_later_fragment_of_a_segment_goes_where_the_first_went() -> Result<()> {
+    if !preflight::ready() {
+        return Ok(());
+    }
+    let mut scene = Scene::new(3)?;
+    let (head, tail) = segment(PORT, ACK).payload(&[7; 64]).cut(32);
+    for (state, owner, [_, later, ..]) in UNWRITTEN {
+        for moves in [0, service_flags::UDP_MOVES] {
+            set(&mut scene, state, owner, Packet::Later, PORT)?;
+            scene.tune(|entry| entry.flags |= moves)?;
+            let to = [scene.serve(&head)?, scene.serve(&tail)?];
+            assert_eq!(to, [later.0; 2], "{state:?}, owner {owner:?}");
+        }
+    }
+    Ok(())
+}
+
 /// A flow that is written down for the backend of the next hash is there, unless its slot says that there are none.
 #[test]
 fn a_flow_that_is_written_down_goes_on_with_its_backend() -> Result<()> {
