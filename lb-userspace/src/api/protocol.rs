@@ -156,6 +156,9 @@ pub struct Backend {
     /// Active flows with which it gets no new one; 0 for any number.
     #[serde(default)]
     pub max_connections: u32,
+    /// The same by now, where that is another: its agent wishes so.
+    #[serde(default)]
+    pub max_connections_now: u32,
     /// 0 serves first, the next ones where too few of those before do.
     #[serde(default)]
     pub priority: u8,
@@ -383,7 +386,7 @@ mod tests {
     #[test]
     fn a_backend_in_json() {
         let backend = json!({
-            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100, "weight_now": 10, "max_connections": 0, "priority": 1,
+            "name": "b1", "address": "10.0.0.2", "port": null, "weight": 100, "weight_now": 10, "max_connections": 0, "max_connections_now": 0, "priority": 1,
             "admin": "ready", "server_id": "0a0b", "health": "checking", "state": "down",
             "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "active": 5, "drift": -1, "drain_ends_seconds": null, "last_check": null,
             "counters": {

@@ -223,6 +223,7 @@ impl<D: Datapath> Controller<D> {
             weight: backend.weight,
             weight_now: self.weight_now(backend, granted),
             max_connections: backend.max_connections,
+            max_connections_now: self.max_connections_now(backend, granted),
             priority: backend.priority,
             admin: backend.admin,
             server_id: backend.server_id,

@@ -153,6 +153,7 @@ pub fn service() -> Value {
     down["weight"] = json!(50);
     down["weight_now"] = json!(50);
     down["max_connections"] = json!(500);
+    down["max_connections_now"] = json!(500);
     down["priority"] = json!(1);
     down["admin"] = json!("drain");
     down["health"] = json!("down");
@@ -180,7 +181,7 @@ pub fn vip() -> Value {
 
 pub fn backend(name: &str) -> Value {
     json!({
-        "name": name, "address": "10.0.0.2", "port": 8080, "weight": 100, "weight_now": 100, "max_connections": 0, "priority": 0,
+        "name": name, "address": "10.0.0.2", "port": 8080, "weight": 100, "weight_now": 100, "max_connections": 0, "max_connections_now": 0, "priority": 0,
         "admin": "ready", "server_id": null, "health": "up", "state": "up",
         "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01"}, "flows": 7, "active": null, "drift": null, "drain_ends_seconds": null, "last_check": "200 in 2 ms",
         "counters": counters(0),

@@ -102,11 +102,17 @@ pub(super) fn cells(name: String, backend: &Backend) -> [String; COLUMNS.len()] 
     ]
 }
 
-/// The limit of a backend's flows, if it has one.
-pub(super) fn max_connections(backend: &Backend) -> String {
-    match backend.max_connections {
+/// The limit of a backend's flows, if it has one; where it has another by now, that comes first: `10/100`.
+pub(in crate::commands) fn max_connections(backend: &Backend) -> String {
+    let limit = |max| match max {
         0 => output::NONE.into(),
-        max => max.to_string(),
+        max => u32::to_string(&max),
+    };
+    let (set, now) = (backend.max_connections, backend.max_connections_now);
+    if set == now {
+        limit(set)
+    } else {
+        format!("{}/{}", limit(now), limit(set))
     }
 }
 

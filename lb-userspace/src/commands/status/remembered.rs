@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     api::protocol::{Backend, MapMemory, Reaction, Status, Written},
+    commands::backend::max_connections,
     output::{
         self,
         Column::{Number, Text},
@@ -49,7 +50,7 @@ fn row(name: String, backend: &Backend) -> [String; 7] {
         backend.state.name().into(),
         output::count(backend.flows),
         or_none(backend.active.map(output::count)),
-        or_none((backend.max_connections > 0).then(|| backend.max_connections.to_string())),
+        max_connections(backend),
         or_none(backend.drift.map(|drift| drift.to_string())),
         or_none(backend.drain_ends_seconds.map(output::duration)),
     ]

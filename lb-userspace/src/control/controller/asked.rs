@@ -81,6 +81,12 @@ impl<D: Datapath> Controller<D> {
         weight.unwrap_or(backend.weight)
     }
 
+    /// With how many active flows a backend gets no new one by now; 0 for any number.
+    pub(in crate::control) fn max_connections_now(&self, backend: &BackendSpec, granted: Granted) -> u32 {
+        let limits = self.applied.limits.get(&granted.id);
+        limits.map_or(backend.max_connections, |limits| limits.max_connections())
+    }
+
     /// Services in panic, with how many of their backends are kept although their checks fail.
     pub(in crate::control) fn in_panic(&self) -> Vec<(&str, usize)> {
         if self.panicking.is_empty() {

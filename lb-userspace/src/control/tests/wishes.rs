@@ -1,6 +1,6 @@
 //! What the agents of backends wish.
 
-use super::*;
+use super::{lookups::node, *};
 
 pub(super) fn wishing(key: CheckKey, wish: Wish) -> Observation<CheckKey> {
     Observation {
@@ -67,6 +67,8 @@ async fn a_wish_is_followed_as_far_as_the_administrator_allows() {
     );
     let described = &controller.checks(Instant::now())[0];
     assert_eq!(described.weight_now, 50);
+    let told = &controller.services(&node()).unwrap()[0].backends[0];
+    assert_eq!((told.max_connections, told.max_connections_now), (0, 7));
     controller.change(drain("b1")).unwrap();
     assert_eq!(
         soon(&mut controller, wish(Some(Admin::Ready), None, None)),
