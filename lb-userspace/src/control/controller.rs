@@ -13,6 +13,7 @@ mod signs;
 mod steps;
 mod telling;
 mod watching;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{addr::Addr, backend::BackendWord, next_hop::Egress, settings::Own};
+use lb_common::{addr::Addr, settings::Own};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -127,6 +128,7 @@ pub struct Controller<D> {
     kept: keeping::Kept,
     stalls: Stalls,
     suffering: signs::Suffering,
+    unreachable: ways::Unreachable,
     /// From the results of failed probes to words.
     pub(super) reaction: Reaction,
     pub(super) journal: Journal,
@@ -201,6 +203,7 @@ impl<D: Datapath> Controller<D> {
             kept: keeping::Kept::load(&state_dir),
             stalls: Stalls::default(),
             suffering: signs::Suffering::default(),
+            unreachable: ways::Unreachable::default(),
             reaction: Reaction::default(),
             journal: outlets.journal.clone(),
             untold: telling::Untold::default(),
@@ -258,40 +261,11 @@ impl<D: Datapath> Controller<D> {
         Err(error)
     }
 
-    /// Takes in the way to an address. The words of its backends follow at the next [`settle`](Self::settle), so that many ways
-    /// can be taken in at once.
-    ///
-    /// # Errors
-    /// When the data plane cannot be written.
-    pub fn resolved(
-        &mut self,
-        address: IpAddr,
-        hop: Result<Egress, String>,
-        gateway: Option<IpAddr>,
-    ) -> Result<()> {
-        match &hop {
-            Ok(Egress { hop, .. }) => log::info!(
-                "next hop to {address}: interface {}, {}",
-                hop.ifindex,
-                super::mac(hop.destination_mac)
-            ),
-            Err(reason) => log::warn!("no next hop to {address}: {reason}"),
-        }
-        self.unsettled = true;
-        self.unwatched = true;
-        self.hops.leads_over(address, gateway);
-        let words = self.applied.backends.values().map(|&(_, word)| BackendWord(word));
-        let named = words.map(BackendWord::next_hop);
-        if let Some((index, entry)) = self.hops.resolve(address, hop, named) {
-            self.datapath.put_next_hop(index, &entry)?;
-        }
-        Ok(())
-    }
-
     fn serve(&mut self, setup: Setup, leaving: Vec<Leaving>) {
         self.served = leaving::served(&setup, &leaving);
         (self.setup, self.leaving) = (setup, leaving);
         self.unwatched = true;
+        self.unreachable.is_stale = true;
     }
 
     /// Who is leaving once this is set up: those that have flows.
@@ -361,6 +335,7 @@ impl<D: Datapath> Controller<D> {
         self.doubt_pools();
         self.tell();
         while self.carry_out()? {}
+        self.tell_ways();
         self.stand();
         self.release_all();
         self.tell();

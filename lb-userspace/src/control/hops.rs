@@ -84,6 +84,14 @@ impl Hops {
         (reason != NOT_YET).then_some(reason)
     }
 
+    /// Whether nobody has looked for a way to `address` so far.
+    #[must_use]
+    pub fn is_awaited(&self, address: IpAddr) -> bool {
+        self.unresolved
+            .get(&address)
+            .is_some_and(|reason| reason == NOT_YET)
+    }
+
     /// Takes in the router that the way to `address` leads over.
     pub fn leads_over(&mut self, address: IpAddr, gateway: Option<IpAddr>) {
         match gateway {

@@ -16,7 +16,7 @@ use crate::{
     config::{AttachMode, BackendSpec, Network, ServiceSpec, Unserved},
     control::{Controller, clock, ids::Granted, lookup::Loaded, mac, warnings},
     datapath::{Datapath, attach::Attached, nics, records::Records},
-    health::Health,
+    health::{self, Health},
     netlink::{self, Family, Link, Resolution},
 };
 
@@ -287,6 +287,7 @@ impl<D: Datapath> Controller<D> {
         warnings.extend(in_panic.map(|(service, kept)| warnings::in_panic(service, kept)));
         let unprobed = self.unprobed().into_iter();
         warnings.extend(unprobed.map(|(of, backends)| warnings::unprobed(of, &backends)));
+        warnings.extend(health::late_turns(clock::now()));
         let held = self.held(clock::now()).into_iter();
         warnings.extend(held.map(|(who, left, failures)| warnings::held(who, left, failures)));
         for service in &self.setup.services {

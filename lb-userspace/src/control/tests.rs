@@ -14,6 +14,7 @@ mod restarts;
 mod stories;
 mod turns;
 mod vips;
+mod ways;
 mod wishes;
 
 use std::{

@@ -20,6 +20,6 @@ pub mod unreachable;
 pub use case::{Case, Turn, take_known, wishes};
 pub use flaps::Flaps;
 pub use monitor::{Health, Last, Monitor, Unprobed, said};
-pub use probe::{Answer, Course, Permit, ProbeError, Question, Stand, Way, Who, Wish, probe};
+pub use probe::{Answer, Course, Permit, ProbeError, Question, Stand, Way, Who, Wish, late_turns, probe};
 pub use runner::{Handle, Job, Observation, spawn};
 pub use stall::Stalls;

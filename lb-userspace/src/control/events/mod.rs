@@ -53,6 +53,10 @@ pub enum What {
     Unprobed,
     /// It can be again.
     Probed,
+    /// There is no way to a backend any more: it gets no new flows.
+    Unreachable,
+    /// There is one again.
+    Reachable,
     /// Too much of a service's pool fails at once: whoever has not refused is kept.
     Panic,
     /// A pool is out of panic.
@@ -75,6 +79,8 @@ impl What {
             Self::Suspect => "suspect",
             Self::Unprobed => "unprobed",
             Self::Probed => "probed",
+            Self::Unreachable => "unreachable",
+            Self::Reachable => "reachable",
             Self::Panic => "panic",
             Self::Calm => "calm",
             Self::Started => "started",

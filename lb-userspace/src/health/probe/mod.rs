@@ -26,9 +26,9 @@ mod wish;
 use std::{net::SocketAddr, time::Duration};
 
 pub use error::ProbeError;
-pub use exec::Permit;
 #[cfg(test)]
 pub use exec::turns;
+pub use exec::{Permit, late_turns};
 pub use hold::{Held, SHORT_LIFE};
 pub use target::{Course, Door, Target, Way};
 pub use wish::{Stand, Wish};

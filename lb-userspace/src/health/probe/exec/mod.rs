@@ -20,9 +20,9 @@ use crate::{
     command_group::{Group, failure},
     output::first_line,
 };
-pub use turn::Permit;
 #[cfg(test)]
 pub use turn::tests as turns;
+pub use turn::{Permit, late_turns};
 
 /// Runs the command once. Its time begins with its turn, so that one that takes all of it has failed, however long it has waited.
 pub async fn probe(question: Question<'_>, command: &[String], permit: Permit) -> Result<Answer, ProbeError> {
