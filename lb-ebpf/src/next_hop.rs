@@ -91,7 +91,13 @@ fn find_backend(frame: &mut Frame, stage: &mut Stage) -> Result<(), Outcome> {
         Ok(()) => {
             // The lookup has looked at the packet without what its mode puts before it. It says the route's MTU (since Linux 5.12).
             // SAFETY: any bits are an integer.
-            stage.egress.mtu = u32::from(unsafe { stage.query.__bindgen_anon_1.mtu_result });
+            let mtu = u32::from(unsafe { stage.query.__bindgen_anon_1.mtu_result });
+            // That of a VLAN device has no room for its own second tag.
+            let more = match stage.egress.hop.vlans.count {
+                Vlans::KEEP => 0,
+                count => beyond_first(count),
+            };
+            stage.egress.mtu = mtu.saturating_sub(more);
             Ok(())
         }
         Err(Outcome::TooBig) => {

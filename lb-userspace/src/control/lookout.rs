@@ -1,14 +1,18 @@
 //! Looks at interfaces and addresses of this host beside the control loop, which waits for no answer of the kernel's.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
-use anyhow::Result;
-
-use tokio::sync::{Mutex, mpsc};
+use anyhow::{Context as _, Result};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{error::Elapsed, timeout},
+};
 
 use super::Request;
 use crate::netlink::{Link, Links};
 
+/// How long the kernel has to answer: others wait for their look meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks that may wait for the loop.
 const ROOM: usize = 16;
 
@@ -49,8 +53,8 @@ impl Lookout {
             };
             if let Some(links) = links {
                 let links = links.lock().await;
-                sight.links = shown(links.all().await);
-                sight.addresses = shown(links.addresses().await);
+                sight.links = shown(timeout(PATIENCE, links.all()).await);
+                sight.addresses = shown(timeout(PATIENCE, links.addresses()).await);
             }
             // The loop may have ended.
             let _gone = seen.send(sight).await;
@@ -58,7 +62,8 @@ impl Lookout {
     }
 }
 
-fn shown<T>(seen: Result<T>) -> Option<T> {
+fn shown<T>(seen: Result<Result<T>, Elapsed>) -> Option<T> {
+    let seen = seen.context("the kernel does not answer").flatten();
     seen.inspect_err(|error| log::warn!("interfaces are not looked at: {error:#}"))
         .ok()
 }

@@ -156,15 +156,19 @@ impl Case {
         let before = std::mem::replace(&mut self.health, health);
         self.changed = Some(now);
         self.recovered = (before == Health::Down && health == Health::Up).then_some(now);
-        let reason = match (&self.wish.stand, &self.wish.reason) {
-            (Some(Stand::Down), Some(reason)) => format!("its agent says down: {reason}"),
-            (Some(Stand::Down), None) => "its agent says down".to_owned(),
-            _ => said(self),
-        };
+        let reason = self.agents_down().unwrap_or_else(|| said(self));
         Some(Turn {
             health,
             reason,
             held: None,
+        })
+    }
+
+    /// That its agent has it down, in a line.
+    fn agents_down(&self) -> Option<String> {
+        (self.wish.stand == Some(Stand::Down)).then(|| match &self.wish.reason {
+            Some(reason) => format!("its agent says down: {reason}"),
+            None => "its agent says down".to_owned(),
         })
     }
 
@@ -257,9 +261,12 @@ impl Case {
         self.changed
     }
 
-    /// The newest result of those that count, in a line; a failure comes before passes where there is one.
+    /// That its agent has it down, or the newest result of those that count, in a line; a failure comes before passes where there is one.
     #[must_use]
     pub fn last_result(&self) -> Option<String> {
+        if let Some(said) = self.agents_down() {
+            return Some(said);
+        }
         let lasts = || self.counted().filter_map(Monitor::last);
         let failed = lasts().filter(|last| !last.passed).max_by_key(|last| last.at);
         let newest = || lasts().max_by_key(|last| last.at);

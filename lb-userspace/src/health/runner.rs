@@ -117,8 +117,8 @@ impl Drop for Handle {
 ///
 /// The first probe starts within 100 ms (or the interval, if that is shorter), at a moment that depends on the key, so
 /// that a thousand backends do not all fire at once; the second one after a part of the interval that depends on it too, so that probes
-/// then are spread over the whole of it, and so after a standstill of this host; further ones follow at the interval from start to start, a probe that takes the whole interval
-/// being followed by the next one at once.
+/// then are spread over the whole of it, as they are after a standstill of this host; further ones follow at the interval from start to
+/// start, a probe that takes the whole interval being followed by the next one at once.
 pub fn spawn<K>(job: Job<K>, tx: Sender<K>) -> Handle
 where
     K: Clone + Hash + Send + Sync + 'static,
@@ -150,7 +150,7 @@ struct Runner<K> {
     draw: u64,
     /// Pauses so far.
     number: u64,
-    /// The first pause of a whole interval, which is a shorter one, is over; the first of all, or after a standstill.
+    /// The pause that is a part of the interval is over: the first one, and the first after a standstill.
     is_spread: bool,
     /// Silences in a row that were this host's own.
     excused: u32,
@@ -378,7 +378,7 @@ impl<K: Clone> Runner<K> {
 
     /// Waits for the time of the next probe.
     async fn wait(&mut self, start: Instant) {
-        let mut next = start + self.pause();
+        let (mut next, mut asleep) = (start + self.pause(), Instant::now());
         loop {
             tokio::select! {
                 () = sleep_until(next.into()) => break,
@@ -390,10 +390,13 @@ impl<K: Clone> Runner<K> {
                 break;
             }
             // The newest result speaks against its state, or no longer does.
-            next = start + self.pause().max(AT_ONCE);
+            (next, asleep) = (start + self.pause().max(AT_ONCE), Instant::now());
         }
+        // A probe that took longer than the pause is followed at once, which is no standstill.
+        let late = next.max(asleep).elapsed();
+        let is_whole = self.is_spread && self.fast_interval().is_none();
         self.paused();
-        if next.elapsed() > SPREAD {
+        if is_whole && late > SPREAD.max(self.job.spec.interval / 4) {
             // This host has stood still, and all probes that came due meanwhile are made at this moment: not so for ever.
             self.is_spread = false;
         }

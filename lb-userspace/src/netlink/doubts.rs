@@ -24,6 +24,9 @@ use crate::netlink::{
 
 /// How often some have their turn.
 const PERIOD: Duration = Duration::from_secs(5);
+/// For how long the kernel counts one as good that it has to ask, as it may answer still (DELAY, PROBE): `delay_first_probe_time` and
+/// `ucast_solicit` times `retrans_time` are eight seconds.
+const UNDECIDED: Duration = Duration::from_millis(8500);
 /// How many of them. So 128, of whom the kernel forgets none (`gc_thresh1`), all have it within 20 seconds. Of more it forgets those
 /// that nobody has used for a minute (`gc_stale_time`): some 400 at most stay for being asked for, and new ones have room
 /// (`gc_thresh2`).
@@ -37,8 +40,8 @@ pub struct Doubts {
     last: Option<NeighbourKey>,
     /// Those that the kernel knew an address of, until they have been asked for by broadcast.
     seen: BTreeSet<NeighbourKey>,
-    /// Those of them that have been asked for at that address, until they have answered.
-    tried: BTreeSet<NeighbourKey>,
+    /// Those of them that have been asked for at that address, and when, until they have answered.
+    tried: BTreeMap<NeighbourKey, Instant>,
 }
 
 impl Doubts {
@@ -54,12 +57,12 @@ impl Doubts {
             return Vec::new();
         }
         self.due = Some(now + PERIOD);
-        self.see(links, neighbours);
+        self.see(now, links, neighbours);
         let turn = in_turn(self.doubted(links, neighbours, just_asked), self.last);
         self.last = turn.last().copied().or(self.last);
         for key in &turn {
             if matches!(neighbours.get(key), Some(Neighbour::Known { .. })) {
-                self.tried.insert(*key);
+                self.tried.insert(*key, now);
             } else {
                 self.tried.remove(key);
                 self.seen.remove(key);
@@ -68,13 +71,19 @@ impl Doubts {
         turn
     }
 
-    fn see(&mut self, links: &BTreeMap<u32, Link>, neighbours: &BTreeMap<NeighbourKey, Neighbour>) {
+    fn see(
+        &mut self,
+        now: Instant,
+        links: &BTreeMap<u32, Link>,
+        neighbours: &BTreeMap<NeighbourKey, Neighbour>,
+    ) {
         let has_answered =
             |key: &NeighbourKey| matches!(neighbours.get(key), Some(Neighbour::Known { fresh: true, .. }));
-        self.tried
-            .retain(|key| links.contains_key(&key.0) && !has_answered(key));
+        self.tried.retain(|key, asked| {
+            links.contains_key(&key.0) && !(has_answered(key) && now >= *asked + UNDECIDED)
+        });
         self.seen
-            .retain(|key| neighbours.contains_key(key) || self.tried.contains(key));
+            .retain(|key| neighbours.contains_key(key) || self.tried.contains_key(key));
         let known = neighbours
             .iter()
             .filter(|(_, neighbour)| matches!(neighbour, Neighbour::Known { .. }));
@@ -96,7 +105,7 @@ impl Doubts {
             .iter()
             .filter(|(key, neighbour)| is_doubted(key, neighbour))
             .map(|(key, _)| *key);
-        let forgotten = self.tried.iter().filter(|key| !neighbours.contains_key(key));
+        let forgotten = self.tried.keys().filter(|key| !neighbours.contains_key(key));
         let doubted: BTreeSet<_> = doubted
             .chain(forgotten.copied())
             .filter(|key| {
@@ -291,6 +300,9 @@ mod tests {
         let router = on(2, 1);
         let mut turns = Turns::of([(router, STALE)]);
         assert_eq!(turns.next(), [router]);
+        // It has not answered by then: the kernel is about to ask.
+        turns.neighbours.insert(router, FRESH);
+        assert!(turns.next().is_empty());
         turns.neighbours.clear();
         assert_eq!(turns.next(), [router]);
         assert!(turns.next().is_empty());
@@ -298,6 +310,7 @@ mod tests {
         turns.neighbours.insert(router, STALE);
         assert_eq!(turns.next(), [router]);
         turns.neighbours.insert(router, FRESH);
+        assert!(turns.next().is_empty());
         assert!(turns.next().is_empty());
         turns.neighbours.clear();
         assert!(turns.next().is_empty());

@@ -12,7 +12,8 @@ impl Case {
     /// Other checks from now on: each that asks what one of before has asked goes on from where that one was.
     pub fn check_by(&mut self, before: &[CheckSpec], specs: &[CheckSpec]) {
         // Others begin where the backend is, who may be held down though its checks pass; and what was a silence is no refusal by them.
-        let passes = !self.checks.is_empty() && self.checks.iter().all(|check| check.health() == Health::Up);
+        let passes =
+            self.counted().next().is_some() && self.counted().all(|check| check.health() == Health::Up);
         let health = if passes { Health::Up } else { self.health };
         let is_doubtful = !self.is_down_for_sure();
         let questions = before.iter().map(CheckSpec::question);

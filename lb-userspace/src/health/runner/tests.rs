@@ -216,30 +216,48 @@ async fn who_is_beyond_doubt_is_not_probed_in_a_hurry_again() {
     assert!(next(&mut results).await.result.is_ok());
 }
 
-#[tokio::test]
-async fn after_a_standstill_probes_are_spread_anew() {
-    let (interval, target) = (100 * SPREAD, (std::net::Ipv4Addr::LOCALHOST, 1).into());
-    let mut runner = Runner {
+/// Of a probe at intervals of `interval`, whose first pause is over if it `is_spread`.
+fn runner(interval: Duration, is_spread: bool) -> Runner<u32> {
+    let target = (std::net::Ipv4Addr::LOCALHOST, 1).into();
+    Runner {
         number: 1,
         excused: 0,
         unasked: 0,
         told_unasked: None,
-        is_spread: true,
+        is_spread,
         draw: draw(&1),
         job: job(each(interval, CheckKind::TCP), target, Course::Direct),
         tx: results::channel(1).0,
         pace: Arc::default(),
-    };
-    let first = interval.mul_f64(share(draw(&runner.draw)));
-    for (pause, late) in [
-        (interval, Duration::ZERO),
-        (interval, 2 * SPREAD),
-        (first, Duration::ZERO),
-    ] {
-        assert_eq!(runner.pause(), pause);
-        runner
-            .wait(Instant::now().checked_sub(pause + late).unwrap())
-            .await;
     }
+}
+
+#[tokio::test]
+async fn after_a_standstill_probes_are_spread_anew() {
+    let interval = 2 * SPREAD;
+    let mut runner = runner(interval, true);
+    let part = interval.mul_f64(share(draw(&runner.draw)));
+    runner.wait(Instant::now()).await;
     assert_eq!(runner.pause(), interval);
+    let standstill = async { std::thread::sleep(interval + 2 * SPREAD) };
+    tokio::join!(runner.wait(Instant::now()), standstill);
+    assert_eq!(runner.pause(), part);
+    // Once: who is late then as well is not probed more often than it should be.
+    let standstill = async { std::thread::sleep(interval + 2 * SPREAD) };
+    tokio::join!(runner.wait(Instant::now()), standstill);
+    assert_eq!(runner.pause(), interval);
+}
+
+#[tokio::test]
+async fn a_probe_that_takes_its_time_is_no_standstill() {
+    let interval = 100 * SPREAD;
+    for is_spread in [false, true] {
+        let mut runner = runner(interval, is_spread);
+        for _ in 0..3 {
+            runner
+                .wait(Instant::now().checked_sub(2 * interval).unwrap())
+                .await;
+            assert_eq!(runner.pause(), interval);
+        }
+    }
 }
