@@ -261,16 +261,20 @@ impl Case {
         self.changed
     }
 
-    /// That its agent has it down, or the newest result of those that count, in a line; a failure comes before passes where there is one.
+    /// The newest result of those that count, in a line; a failure comes before passes where there is one, and before those what its agent
+    /// has it down by.
     #[must_use]
     pub fn last_result(&self) -> Option<String> {
-        if let Some(said) = self.agents_down() {
-            return Some(said);
-        }
         let lasts = || self.counted().filter_map(Monitor::last);
         let failed = lasts().filter(|last| !last.passed).max_by_key(|last| last.at);
         let newest = || lasts().max_by_key(|last| last.at);
-        failed.or_else(newest).map(Last::said)
+        let agents = || {
+            let agents = self.checks.iter().filter(|check| check.is_agent());
+            agents.filter_map(Monitor::last).max_by_key(|last| last.at)
+        };
+        let is_down_by_agent = self.wish.stand == Some(Stand::Down);
+        let by_agent = || is_down_by_agent.then(agents).flatten();
+        failed.or_else(by_agent).or_else(newest).map(Last::said)
     }
 
     /// Whether it is down by something that it, or its host, has said itself: not by a silence that may be ours.

@@ -226,6 +226,22 @@ fn that_an_agent_answers_says_nothing_of_the_backend_where_others_are_asked() {
         assert_eq!(health(fine.observe(0, &pass(), SECOND, now)), Some(Health::Up));
         assert_eq!(fine.observe(1, &fail(), SECOND, now), None);
         assert_eq!(fine.last_result(), Some("passed in 1000.0 ms".to_owned()));
+        let mut down = begin();
+        let disk = Ok(Answer {
+            said: Some("down#disk".to_owned()),
+            wish: Some(Wish {
+                stand: Some(Stand::Down),
+                ..Wish::default()
+            }),
+        });
+        down.observe(0, &pass(), SECOND, now);
+        down.observe(1, &disk, SECOND, now);
+        assert_eq!(
+            down.last_result(),
+            Some("passed in 1000.0 ms: down#disk".to_owned())
+        );
+        down.observe(0, &fail(), SECOND, now);
+        assert_eq!(down.last_result(), Some("timeout after 1s".to_owned()));
     }
 }
 
