@@ -319,6 +319,12 @@ async fn purge_flows(control: Loop, query: Result<Query<FlowQuery>, QueryRejecti
             "flows: which are to be forgotten? give service, service and backend, or from and to".into(),
         ));
     }
+    if query.limit.is_some() {
+        return Err(Problem::Refused(
+            "flows: limit is for listing: whatever fits the rest of the query is forgotten: leave it out"
+                .into(),
+        ));
+    }
     ask(control, Ask::Flows(Wish::Purge(query))).await
 }
 

@@ -17,20 +17,21 @@ pub struct BackendSetup {
     #[arg(long, short, value_name = "FILE", requires = "service")]
     pub config: Option<PathBuf>,
     /// Name of the service
-    #[arg(long, value_name = "NAME", requires = "config")]
+    #[arg(long, value_name = "NAME", requires = "config", conflicts_with = "vips")]
     pub service: Option<String>,
     /// Name of a backend [default: commands that fit each of them]
-    #[arg(long, value_name = "NAME", requires = "config")]
+    #[arg(long, value_name = "NAME", requires = "config", conflicts_with = "vips")]
     pub backend: Option<String>,
     /// Without a file: address that clients connect to; repeat for more
     #[arg(long = "vip", value_name = "ADDR:PORT/PROTO", requires = "mode")]
     #[arg(required_unless_present = "config", conflicts_with = "config")]
     pub vips: Vec<Vip>,
     /// Without a file: how packets reach the backend
-    #[arg(long, value_name = "MODE", requires = "vips", value_parser = values::by_name::<Mode>)]
+    // clap requires nothing of an argument that conflicts with one that is there: both have to be said.
+    #[arg(long, value_name = "MODE", requires = "vips", conflicts_with = "config", value_parser = values::by_name::<Mode>)]
     pub mode: Option<Mode>,
     /// Without a file: the backend's own address; repeat for more
-    #[arg(long = "address", value_name = "IP", requires = "vips", value_parser = values::address)]
+    #[arg(long = "address", value_name = "IP", requires = "vips", conflicts_with = "config", value_parser = values::address)]
     pub addresses: Vec<IpAddr>,
     /// The backend's interface to the balancer [default: the one with the backend's address]
     #[arg(long, value_name = "NAME")]

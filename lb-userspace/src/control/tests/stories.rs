@@ -71,6 +71,8 @@ fn event() -> impl Strategy<Value = Event> {
 struct Memory {
     /// Backend and generation of its last packet, and when that was; none for a flow that is to begin.
     last: Option<(u32, u32, Duration)>,
+    /// The last backend that it was with. What is written down of it may outlast a time in which nobody took its packets.
+    home: Option<u32>,
     /// It has had more than one packet.
     is_established: bool,
 }
@@ -294,7 +296,7 @@ impl Story {
                 Opens::Later | Opens::Unknown => matches!(state, BackendState::Up | BackendState::Drain),
             };
             // A SYN on a flow that the program still knows is none of a new one.
-            let was_here = self.memory[index].last.is_some_and(|(id, ..)| id == got);
+            let was_here = memory.home == Some(got);
             let is_new = opens == Opens::First && !was_here;
             assert!(
                 !is_new || !was_full(got),
@@ -303,6 +305,7 @@ impl Story {
             assert!(takes, "flow {index} is with {got}, which is {state:?}");
         }
         memory.is_established = memory.last.is_some();
+        memory.home = Some(got).filter(|&id| id != NO_BACKEND).or(memory.home);
         memory.last = (got != NO_BACKEND).then(|| (got, word(got).generation(), now));
         self.memory[index] = memory;
     }
