@@ -114,7 +114,10 @@ pub struct Request {
 /// Answers a request, or has it answered.
 fn handle<D: Datapath>(controller: &mut Controller<D>, node: &Node, Request { ask, answer }: Request) {
     let _others_first = precedence::give_way();
-    if let Err(error) = controller.fill_tables() {
+    // A change fills them itself.
+    if !matches!(ask, Ask::Change(_))
+        && let Err(error) = controller.fill_tables()
+    {
         log::error!("the data plane could not be changed: {error:#}");
     }
     let told = match ask {
